@@ -95,7 +95,7 @@ pub struct Content {
 /// A finding as everybody shows it.
 pub fn finding(id: &str, finding: &Finding) -> Value {
     let evidence: serde_json::Map<String, Value> =
-        finding.evidence.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        finding.evidence().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     json!({
         "id": id,
         "check": finding.check.as_str(),

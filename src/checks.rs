@@ -12,7 +12,7 @@
 //! window are exact to the second.
 //! Deliberately absent: I/O, the clock, acknowledgements (`service::verbs::checks`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest, Sha256};
 
@@ -20,7 +20,7 @@ use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
 use crate::domain::plan::Doubt;
 use crate::domain::setting::Movement;
-use crate::domain::{AccountId, Currency, E164, Money, Setting, State, Status, Time};
+use crate::domain::{AccountId, ApplicationId, Currency, E164, Money, Setting, State, Status, Time};
 use crate::inventory::called::{CalledBefore, DAYS_KEPT};
 use crate::inventory::{CalledDay, Filter, NumberRef, Order, Snapshot};
 
@@ -156,8 +156,8 @@ impl CheckOptions {
     }
 }
 
-/// One thing that is wrong. Orders by check, then account, then number.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     pub check: Check,
     pub account: Option<AccountId>,
@@ -166,8 +166,15 @@ pub struct Finding {
     pub number: Option<E164>,
     /// Since when it is so, or will be: for `expiring`, when the number ends.
     pub since: Option<Time>,
-    /// What shows it: names and values.
-    pub evidence: Vec<(&'static str, String)>,
+    evidence: Evidence,
+}
+
+/// What shows a finding. What a row says stays as it is until it is read: there may
+/// be a hundred thousand findings, and a page shows twenty.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Evidence {
+    row: Option<(State, Option<Time>, Option<ApplicationId>)>,
+    more: Vec<(&'static str, String)>,
 }
 
 impl Finding {
@@ -190,22 +197,69 @@ impl Finding {
         format!("fi_{}", &hex_digest::text(&digest)[..20])
     }
 
+    /// A finding that names and values show.
+    pub fn new(
+        check: Check,
+        account: Option<AccountId>,
+        number: Option<E164>,
+        since: Option<Time>,
+        shown_by: Vec<(&'static str, String)>,
+    ) -> Finding {
+        Finding { check, account, number, since, evidence: Evidence { row: None, more: shown_by } }
+    }
+
     fn of(check: Check, row: NumberRef<'_>, since: Option<Time>) -> Finding {
         let account = row.account().map(|account| account.auth_id.clone());
-        let mut evidence = vec![("state", row.state().to_string())];
-        if let Some(end) = row.expires_at() {
-            evidence.push(("expires_at", end.to_string()));
-        }
-        if let Some(application) = row.application() {
-            evidence.push(("application_id", application.id.to_string()));
-        }
+        let application = row.application().map(|application| application.id.clone());
+        let row_says = (row.state(), row.expires_at(), application);
+        let evidence = Evidence { row: Some(row_says), more: Vec::new() };
         Finding { check, account, number: Some(row.number()), since, evidence }
     }
 
     fn shown_by(mut self, evidence: (&'static str, String)) -> Finding {
-        self.evidence.push(evidence);
+        self.evidence.more.push(evidence);
         self
     }
+
+    /// What shows it: names and values.
+    pub fn evidence(&self) -> Vec<(&'static str, String)> {
+        let mut shown = Vec::new();
+        if let Some((state, expires_at, application)) = &self.evidence.row {
+            shown.push(("state", state.to_string()));
+            shown.extend(expires_at.map(|end| ("expires_at", end.to_string())));
+            shown.extend(application.as_ref().map(|id| ("application_id", id.to_string())));
+        }
+        shown.extend(self.evidence.more.iter().cloned());
+        shown
+    }
+}
+
+/// Findings by check, then account, then number. Accounts are compared once for all
+/// findings of each.
+fn in_order(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut places: HashMap<&AccountId, usize> = HashMap::new();
+    let account_of = |finding: &Finding, places: &HashMap<&AccountId, usize>| {
+        finding.account.as_ref().map(|account| places[account])
+    };
+    for same in findings.chunk_by(|a, b| a.account == b.account) {
+        places.extend(same[0].account.as_ref().map(|account| (account, 0)));
+    }
+    let mut accounts: Vec<&AccountId> = places.keys().copied().collect();
+    accounts.sort_unstable();
+    places.extend(accounts.into_iter().enumerate().map(|(rank, account)| (account, rank)));
+    let key = |at: usize| {
+        let finding = &findings[at];
+        (finding.check, account_of(finding, &places), finding.number, at)
+    };
+    let mut keys: Vec<_> = (0..findings.len()).map(key).collect();
+    let rest = |finding: &Finding| (finding.since, finding.evidence());
+    keys.sort_unstable_by(|a, b| {
+        let by_key = (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2));
+        by_key.then_with(|| rest(&findings[a.3]).cmp(&rest(&findings[b.3])))
+    });
+    let order: Vec<usize> = keys.into_iter().map(|(.., at)| at).collect();
+    let mut findings: Vec<Option<Finding>> = findings.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| findings[at].take()).collect()
 }
 
 /// Everything that the wanted checks find at `now`, in order.
@@ -255,8 +309,7 @@ pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Findin
             moved(snapshot, options, now, (check, way), &mut findings);
         }
     }
-    findings.sort();
-    findings
+    in_order(findings)
 }
 
 /// How many findings each check has; none is a count as well, but for `idle`,
@@ -283,7 +336,7 @@ fn walk(snapshot: &Snapshot, filter: Filter, now: Time, mut take: impl FnMut(Num
 /// Calls have an application and nowhere to go.
 fn no_destination(row: NumberRef<'_>) -> Finding {
     let mut finding = Finding::of(Check::NoDestination, row, row.assigned_at());
-    finding.evidence.extend(row.trunk().map(|trunk| ("trunk_id", trunk.id.to_string())));
+    finding.evidence.more.extend(row.trunk().map(|trunk| ("trunk_id", trunk.id.to_string())));
     finding
 }
 
@@ -296,7 +349,7 @@ fn archived_route(row: NumberRef<'_>) -> Finding {
     let since = archived.iter().map(|&(_, at)| at).min();
     let names: Vec<&str> = archived.iter().map(|&(name, _)| name).collect();
     let mut finding = Finding::of(Check::ArchivedRoute, row, since);
-    finding.evidence.extend(row.trunk().map(|trunk| ("trunk_id", trunk.id.to_string())));
+    finding.evidence.more.extend(row.trunk().map(|trunk| ("trunk_id", trunk.id.to_string())));
     finding.shown_by(("archived", names.join(", ")))
 }
 
@@ -358,9 +411,7 @@ fn moved(
             let (account, since) = (moved.account.clone(), Some(moved.at));
             for number in moved.runs.iter().flat_map(|run| run.numbers()) {
                 let finding = match (way, snapshot.get(number, now)) {
-                    (Movement::Vanished, None) => {
-                        Finding { check, account: account.clone(), number: Some(number), since, evidence: Vec::new() }
-                    }
+                    (Movement::Vanished, None) => Finding::new(check, account.clone(), Some(number), since, Vec::new()),
                     // As it is now; the id is that of how it came.
                     (Movement::Appeared, Some(row)) => {
                         Finding { account: account.clone(), ..Finding::of(check, row, since) }
@@ -371,9 +422,8 @@ fn moved(
             }
         }
         for rest in mirror.unnamed.iter().filter(|rest| rest.way == way && recent(rest.at) && wanted(None)) {
-            let (account, number, since) = (None, None, Some(rest.at));
             let evidence = vec![("numbers", rest.count.to_string()), upstream()];
-            findings.push(Finding { check, account, number, since, evidence });
+            findings.push(Finding::new(check, None, None, Some(rest.at), evidence));
         }
     }
 }
@@ -398,12 +448,7 @@ fn no_active_number(snapshot: &Snapshot, options: &CheckOptions, now: Time, find
             };
             since = since.max(ended);
         });
-        findings.push(Finding {
-            check: Check::NoActiveNumber,
-            account: Some(account.auth_id.clone()),
-            number: None,
-            since: Some(since),
-            evidence: vec![("account_name", account.name.to_string()), ("numbers", counts.suspended.to_string())],
-        });
+        let evidence = vec![("account_name", account.name.to_string()), ("numbers", counts.suspended.to_string())];
+        findings.push(Finding::new(Check::NoActiveNumber, Some(account.auth_id.clone()), None, Some(since), evidence));
     }
 }

@@ -11,6 +11,7 @@ pub mod change;
 pub mod country;
 pub mod decimal;
 pub mod destination;
+pub mod dictionary;
 pub mod e164;
 pub mod entity;
 pub mod field;
@@ -34,7 +35,7 @@ pub mod zone;
 
 pub use action::Action;
 pub use call::{Call, Direction};
-pub use change::{Actor, Change, EntityChange, Logged, NumberChange, Verb};
+pub use change::{Actor, Change, EntityChange, Logged, NumberChange, RunChange, Verb};
 pub use country::Country;
 pub use decimal::Decimal;
 pub use destination::{Destination, Destinations, SipUri};

@@ -41,8 +41,8 @@ use crate::domain::plan::{self, Doubt};
 use crate::domain::row_digest::{RowDigest, Weights};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
-    EntityChange, Key, Logged, Money, NumberChange, NumberType, Partner, PartnerKey, Record, Setting, State, Status,
-    Tags, Time, Trunk, number,
+    EntityChange, Key, Logged, Money, NumberType, Partner, PartnerKey, Record, RunChange, Setting, State, Status, Tags,
+    Time, Trunk, number,
 };
 
 pub use beside::RenderCache;
@@ -53,8 +53,8 @@ pub use table::Table;
 
 use due::Due;
 use persistent::{Array, PersistentMap};
-use rows::{LeafDates, Profile, RowStore, UnpackedRow};
-use set::Set;
+use rows::{LeafDates, Profile, RowEdit, RowStore, UnpackedRow, UnpackedRun};
+use set::{Set, SetEdit};
 use table::{Index, Interned};
 
 /// One partner as of one version.
@@ -350,7 +350,7 @@ impl Snapshot {
     pub fn applied(&self, logged: &Logged) -> Result<Snapshot, Misfit> {
         let Change { version, at, entities, numbers, .. } = &logged.change;
         let mut applying = self.clone().apply(*version, *at, entities, &logged.previous)?;
-        applying.numbers(numbers)?;
+        applying.numbers(&RunChange::all(numbers.iter().cloned()))?;
         Ok(applying.finish(logged.digest))
     }
 
@@ -389,9 +389,9 @@ impl Snapshot {
     /// again. A number that it changed is as it was; which version had made it
     /// so the log does not say here, so it has version 0.
     pub fn reverted(self, logged: Logged) -> Result<Snapshot, Misfit> {
-        let Logged { change: Change { version, at, entities, mut numbers, .. }, previous, digest } = logged;
+        let Logged { change: Change { version, at, entities, numbers, .. }, previous, digest } = logged;
         let mut reverting = self.revert(version, at, entities, previous)?;
-        reverting.numbers(&mut numbers)?;
+        reverting.numbers(&mut RunChange::all(numbers))?;
         reverting.finish(digest)
     }
 
@@ -417,55 +417,55 @@ impl Snapshot {
     }
 
     /// Makes numbers that are as their `before` as their `after`, last changed
-    /// by `version`.
-    fn edit(&mut self, edits: &[NumberChange], at: Time, version: u64) -> Result<(), Misfit> {
+    /// by `version`. Sorted, each number once.
+    fn edit(&mut self, edits: &[RunChange], at: Time, version: u64) -> Result<(), Misfit> {
         if edits.is_empty() {
             return Ok(());
         }
         let mut rows = Vec::with_capacity(edits.len());
         let mut all = Vec::new();
-        let mut accounts: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
-        let mut applications: BTreeMap<usize, Vec<(u64, bool)>> = BTreeMap::new();
-        let mut tags: BTreeMap<Arc<str>, Vec<(u64, bool)>> = BTreeMap::new();
+        let mut accounts: BTreeMap<usize, Vec<SetEdit>> = BTreeMap::new();
+        let mut applications: BTreeMap<usize, Vec<SetEdit>> = BTreeMap::new();
+        let mut tags: BTreeMap<Arc<str>, Vec<SetEdit>> = BTreeMap::new();
         let mut uses: BTreeMap<usize, i64> = BTreeMap::new();
         let stored = self.rows.clone();
         let mut seeker = stored.seeker();
+        let mut old: Vec<UnpackedRun> = Vec::new();
         for edit in edits {
-            let number = edit.number.digits();
-            let old = seeker.find(number).map(|(leaf, row)| leaf.row(row));
-            let held = old.map(|row| self.show(row, at).record());
-            if held != edit.before {
-                return Err(Misfit::Before { number: edit.number });
-            }
+            let (first, last) = (edit.first.digits(), edit.next() - 1);
+            old.clear();
+            seeker.runs(first, last, &mut old);
+            self.check_before(edit, &old, at)?;
             let new = match &edit.after {
-                Some(record) => Some(self.row(edit.number, version, record)?),
+                Some(record) => Some(self.row(edit.first, version, record)?),
                 None => None,
             };
-            if old.is_some() != new.is_some() {
-                all.push((number, new.is_some()));
+            let set_edit = |present: bool| SetEdit { first, last, present };
+            // Numbers with equal records have equal profiles.
+            let [was, is] = [old.first().map(|run| run.row.profile), new.map(|row| row.profile)];
+            if was.is_some() != is.is_some() {
+                all.push(set_edit(is.is_some()));
             }
-            let (left, came) =
-                (old.map(|row| self.memberships(row.profile)), new.map(|row| self.memberships(row.profile)));
-            let [left, came] = [left, came].map(Option::unwrap_or_default);
+            let [left, came] = [was, is].map(|at| at.map(|at| self.memberships(at)).unwrap_or_default());
             for (sets, left, came) in [(&mut accounts, left.0, came.0), (&mut applications, left.1, came.1)] {
                 if left != came {
-                    left.into_iter().for_each(|at| sets.entry(at).or_default().push((number, false)));
-                    came.into_iter().for_each(|at| sets.entry(at).or_default().push((number, true)));
+                    left.into_iter().for_each(|at| sets.entry(at).or_default().push(set_edit(false)));
+                    came.into_iter().for_each(|at| sets.entry(at).or_default().push(set_edit(true)));
                 }
             }
             if edit.before.as_ref().map(|record| &record.tags) != edit.after.as_ref().map(|record| &record.tags) {
                 for (record, came) in [(&edit.before, false), (&edit.after, true)] {
                     let all = record.iter().flat_map(|record| record.tags.shared());
-                    all.for_each(|tag| tags.entry(tag.clone()).or_default().push((number, came)));
+                    all.for_each(|tag| tags.entry(tag.clone()).or_default().push(set_edit(came)));
                 }
             }
-            for (row, step) in [(old, -1), (new, 1)] {
-                let profile = row.and_then(|row| row.profile.get());
-                profile.into_iter().for_each(|at| *uses.entry(at).or_default() += step);
+            for (profile, step) in [(was, -1), (is, 1)] {
+                let profile = profile.and_then(Index::get);
+                profile.into_iter().for_each(|at| *uses.entry(at).or_default() += step * edit.count as i64);
             }
-            old.into_iter().for_each(|row| self.note_due(row, -1));
-            new.into_iter().for_each(|row| self.note_due(row, 1));
-            rows.push((number, new));
+            old.first().into_iter().for_each(|run| self.note_due(run.row, -(edit.count as i64)));
+            new.into_iter().for_each(|row| self.note_due(row, edit.count as i64));
+            rows.push(RowEdit { first, last, row: new });
         }
         self.rows = stored.edited(&rows);
         self.all = self.all.edited(&all);
@@ -480,13 +480,28 @@ impl Snapshot {
         }
         for (tag, edits) in tags {
             let before = self.by_tag.get(&*tag).map(Tagged::numbers).unwrap_or_default();
-            match Tagged::of(before.edited(&edits)) {
+            match Tagged::of(before.edited(&merged(&edits))) {
                 Some(tagged) => self.by_tag.insert(tag, tagged),
                 None => drop(self.by_tag.remove(&*tag)),
             }
         }
         uses.into_iter().for_each(|(at, step)| self.count_uses(Index::at(at), step));
         Ok(())
+    }
+
+    /// Whether the numbers of a change, which `held` has, are as it says they were.
+    fn check_before(&self, edit: &RunChange, held: &[UnpackedRun], at: Time) -> Result<(), Misfit> {
+        let differs = |run: &&UnpackedRun| Some(self.show(run.row, at).record()) != edit.before;
+        if let Some(run) = held.iter().find(differs) {
+            return Err(Misfit::Before { number: run.row.number });
+        }
+        let whole = held
+            .iter()
+            .try_fold(edit.first.digits(), |next, run| (run.row.number.digits() == next).then_some(next + run.count));
+        match edit.before.is_none() || whole == Some(edit.next()) {
+            true => Ok(()),
+            false => Err(Misfit::Before { number: edit.first }),
+        }
     }
 
     /// Counts rows that have a profile in or out. A profile without rows is
@@ -513,8 +528,8 @@ impl Snapshot {
         (holder, profile.application.get())
     }
 
-    /// Counts the moments at which the clock changes a row in or out.
-    fn note_due(&mut self, row: UnpackedRow, step: i32) {
+    /// Counts the moments at which the clock changes numbers like a row in or out.
+    fn note_due(&mut self, row: UnpackedRow, step: i64) {
         let state = self.profile(row.profile).state;
         let expiry = row.expires_at.filter(|_| state == State::Active);
         let end = row.until.filter(|_| matches!(state, State::Reserved | State::Quarantined));
@@ -724,8 +739,9 @@ impl Snapshot {
         }
         for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| may_have(dates)) {
             let profiles = leaf.profiles.values();
-            leaf.profiles.rows_where(leaf.len(), |code| wanted[profiles[code] as usize], &mut scratch, &mut |row| {
-                found.push(self.show(leaf.row(row), now));
+            let wanted = |code: usize| wanted[profiles[code] as usize];
+            leaf.profiles.stretches_where(leaf.stretches(), wanted, &mut scratch, &mut |stretch| {
+                found.extend(leaf.rows_of(stretch).map(|row| self.show(leaf.row(row), now)));
             });
         }
         found
@@ -792,11 +808,12 @@ impl Snapshot {
         // Rows that have expired count as something else.
         let passed = |end: i64| end != rows::NEVER && end <= now.seconds();
         for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| dates.expires_at.0 <= now.seconds()) {
-            for row in (0..leaf.len()).filter(|&row| passed(leaf.expires_at.value(row))) {
-                let profile = self.profile(Index::at(leaf.profiles.value(row) as usize));
-                let expires_at = Time::new(leaf.expires_at.value(row));
-                count(profile, number::status(profile.state, None, now), 1, u64::wrapping_sub);
-                count(profile, number::status(profile.state, expires_at, now), 1, u64::wrapping_add);
+            for stretch in (0..leaf.stretches()).filter(|&stretch| passed(leaf.expires_at.value(stretch))) {
+                let profile = self.profile(Index::at(leaf.profiles.value(stretch) as usize));
+                let expires_at = Time::new(leaf.expires_at.value(stretch));
+                let rows = leaf.rows_of(stretch).len() as u64;
+                count(profile, number::status(profile.state, None, now), rows, u64::wrapping_sub);
+                count(profile, number::status(profile.state, expires_at, now), rows, u64::wrapping_add);
             }
         }
         table.taken(counts)
@@ -883,7 +900,7 @@ pub struct Applying {
 
 impl Applying {
     /// Some numbers of the change, sorted, each in one piece.
-    pub fn numbers(&mut self, numbers: &[NumberChange]) -> Result<(), Misfit> {
+    pub fn numbers(&mut self, numbers: &[RunChange]) -> Result<(), Misfit> {
         for (account, at) in numbers.iter().filter_map(|edit| edit.loss(self.at)) {
             self.next.note_lost(account, at);
         }
@@ -909,7 +926,7 @@ pub struct Reverting {
 
 impl Reverting {
     /// Some numbers of the change, sorted, each in one piece.
-    pub fn numbers(&mut self, numbers: &mut [NumberChange]) -> Result<(), Misfit> {
+    pub fn numbers(&mut self, numbers: &mut [RunChange]) -> Result<(), Misfit> {
         for edit in numbers.iter_mut() {
             std::mem::swap(&mut edit.before, &mut edit.after);
         }
@@ -973,6 +990,19 @@ impl Tagged {
             Tagged::Many(numbers) => own + numbers.bytes(),
         }
     }
+}
+
+/// Edits of a tag's numbers, of which a change may make two with the same numbers:
+/// the later one counts.
+fn merged(edits: &[SetEdit]) -> Vec<SetEdit> {
+    let mut merged: Vec<SetEdit> = Vec::with_capacity(edits.len());
+    for edit in edits {
+        match merged.last_mut() {
+            Some(last) if last.first == edit.first => *last = *edit,
+            _ => merged.push(*edit),
+        }
+    }
+    merged
 }
 
 /// Puts back what an entity was, or nothing if it was not there.
@@ -1051,14 +1081,23 @@ enum TagBuilding {
 }
 
 impl TagBuilding {
-    fn push(&mut self, number: u64) {
-        if let TagBuilding::One(first) = *self {
+    fn of(first: u64, last: u64) -> TagBuilding {
+        if first == last {
+            return TagBuilding::One(first);
+        }
+        let mut building = Box::new(set::Building::default());
+        building.push_run(first, last);
+        TagBuilding::Many(building)
+    }
+
+    fn push_run(&mut self, first: u64, last: u64) {
+        if let TagBuilding::One(number) = *self {
             let mut building = Box::new(set::Building::default());
-            building.push(first);
+            building.push_run(number, number);
             *self = TagBuilding::Many(building);
         }
         if let TagBuilding::Many(building) = self {
-            building.push(number);
+            building.push_run(first, last);
         }
     }
 
@@ -1086,7 +1125,7 @@ impl Loader {
 
     pub fn number(&mut self, number: E164, version: u64, record: &Record) -> Result<(), Misfit> {
         let image = self.image(number, record)?;
-        self.place(number, version, image, record.dates())
+        self.place((number, number), version, image, record.dates())
     }
 
     /// What a record says but for its dates, looked up once for all numbers
@@ -1097,35 +1136,44 @@ impl Loader {
         Ok(Image { profile, holder, application })
     }
 
-    pub fn place(&mut self, number: E164, version: u64, image: Image, dates: Dates) -> Result<(), Misfit> {
-        if self.last.is_some_and(|last| last >= number) {
-            return Err(Misfit::Before { number });
+    /// Places the numbers from one to another, which say the same.
+    pub fn place(
+        &mut self,
+        (first, last): (E164, E164),
+        version: u64,
+        image: Image,
+        dates: Dates,
+    ) -> Result<(), Misfit> {
+        if self.last.is_some_and(|last| last >= first) || last < first {
+            return Err(Misfit::Before { number: first });
         }
-        self.last = Some(number);
+        self.last = Some(last);
         let Image { profile, holder, application } = image;
-        let row = row(number, version, profile, dates);
-        self.snapshot.note_due(row, 1);
-        self.rows.push(row);
-        self.all.push(number.digits());
+        let row = row(first, version, profile, dates);
+        let (first, last) = (first.digits(), last.digits());
+        let count = last - first + 1;
+        self.snapshot.note_due(row, count as i64);
+        self.rows.push(UnpackedRun { row, count });
+        self.all.push_run(first, last);
         for (sets, at) in [(&mut self.by_account, holder), (&mut self.by_application, application)] {
             if let Some(at) = at {
                 if sets.len() <= at {
                     sets.resize_with(at + 1, set::Building::default);
                 }
-                sets[at].push(number.digits());
+                sets[at].push_run(first, last);
             }
         }
         if let Some(at) = profile.get() {
             if self.uses.len() <= at {
                 self.uses.resize(at + 1, 0);
             }
-            self.uses[at] += 1;
+            self.uses[at] += count as i64;
         }
         let tags = self.snapshot.tags.at(self.snapshot.profile(profile).tags);
         for tag in tags.into_iter().flat_map(Tags::shared) {
             match self.by_tag.get_mut(&**tag) {
-                Some(building) => building.push(number.digits()),
-                None => drop(self.by_tag.insert(tag.clone(), TagBuilding::One(number.digits()))),
+                Some(building) => building.push_run(first, last),
+                None => drop(self.by_tag.insert(tag.clone(), TagBuilding::of(first, last))),
             }
         }
         Ok(())

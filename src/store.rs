@@ -18,6 +18,7 @@ pub mod migrate;
 pub mod people;
 pub mod postgres;
 mod rows;
+mod runs;
 pub mod sqlite;
 mod tally;
 pub mod waiting;
@@ -30,9 +31,9 @@ use std::time::Instant;
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange,
-    KeptDigest, Key, KeyId, Logged, NumberChange, Partner, PartnerId, PartnerKey, Record, RowDigest, Setting, Time,
-    Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Group,
+    KeptDigest, Key, KeyId, Logged, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest,
+    RunChange, Setting, Time, Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -191,6 +192,34 @@ pub enum Ownership {
     Foreign,
 }
 
+/// How many numbers an engine that knows no runs is handed at a time, about.
+const NUMBERS_AT_ONCE: usize = 8_192;
+
+/// Who has some numbers that follow each other.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OwnedRun {
+    pub run: NumberRun,
+    pub owner: Ownership,
+}
+
+impl OwnedRun {
+    /// The owners of single numbers, which ascend, as runs.
+    pub fn all(numbers: &[E164], owners: &[Ownership]) -> Vec<OwnedRun> {
+        let mut owned: Vec<OwnedRun> = Vec::new();
+        for (&number, owner) in numbers.iter().zip(owners) {
+            match owned.last_mut() {
+                Some(OwnedRun { run, owner: last })
+                    if run.first.digits() + run.count == number.digits() && last == owner =>
+                {
+                    run.count += 1;
+                }
+                _ => owned.push(OwnedRun { run: NumberRun { first: number, count: 1 }, owner: owner.clone() }),
+            }
+        }
+        owned
+    }
+}
+
 /// The reads and writes of one write transaction, all within one partner.
 ///
 /// What is put is written at once as rows and log, under the version that the
@@ -213,7 +242,34 @@ pub trait Transaction {
     fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError>;
     /// Who has each of these numbers; they must be sorted.
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError>;
+    /// The same by runs, which must be sorted: all numbers that are wanted, in order,
+    /// in runs of one owner. An engine whose rows are runs reads them so.
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
+        let (mut owned, mut numbers): (Vec<OwnedRun>, Vec<E164>) = Default::default();
+        for group in wanted.iter().flat_map(|run| run.by_group()) {
+            numbers.extend(group.numbers());
+            if numbers.len() >= NUMBERS_AT_ONCE {
+                owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
+                numbers.clear();
+            }
+        }
+        owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
+        Ok(owned)
+    }
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
+    /// As [`Transaction::put_numbers`], by runs of numbers that change alike.
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
+        let mut numbers: Vec<NumberChange> = Vec::new();
+        for (change, group) in changes.iter().flat_map(|change| change.run().by_group().map(move |run| (change, run))) {
+            let begins = numbers.last().is_none_or(|last| Group::of(last.number) != Group::of(group.first));
+            if begins && numbers.len() >= NUMBERS_AT_ONCE {
+                self.put_numbers(&numbers)?;
+                numbers.clear();
+            }
+            numbers.extend(change.of(group).numbers());
+        }
+        self.put_numbers(&numbers)
+    }
     /// Writes number changes, sorted, each number once. A number that is put
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
@@ -492,8 +548,9 @@ pub enum LogPiece {
         /// The digest of the entry before this one.
         previous: Digest,
     },
-    /// Sorted within the piece. A number is in one piece of an entry.
-    Numbers(Vec<NumberChange>),
+    /// Sorted within the piece. A number is in one piece of an entry. A run has at
+    /// most a group of 10,000 numbers.
+    Numbers(Vec<RunChange>),
     End {
         /// The digest of the entry, computed from what was read.
         digest: Digest,
@@ -602,7 +659,9 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
                     let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
                     log.push(Logged { change, previous, digest: GENESIS });
                 }
-                (LogPiece::Numbers(numbers), Some(last)) => last.change.numbers.extend(numbers),
+                (LogPiece::Numbers(runs), Some(last)) => {
+                    last.change.numbers.extend(runs.iter().flat_map(RunChange::numbers));
+                }
                 (LogPiece::End { digest }, Some(last)) => {
                     last.change.numbers.sort_unstable_by_key(|change| change.number);
                     last.digest = digest;

@@ -85,6 +85,13 @@ impl Server {
         Server { child, address, log }
     }
 
+    /// The bytes of its memory that are resident.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("our own child");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a size") * 1024
+    }
+
     /// How much of the processors it has used, in seconds.
     pub fn processor_s(&self) -> f64 {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("our own child");
@@ -107,6 +114,18 @@ impl Drop for Server {
 /// server and asking them in turn: as many requests at a time, however many
 /// servers there are.
 pub fn ask(servers: &[&Server], token: &str, clients: u64, seconds: u64, path: fn(&mut Random) -> String) -> f64 {
+    ask_as("PA_1", servers, token, clients, seconds, path)
+}
+
+/// The same for any partner.
+pub fn ask_as(
+    partner: &str,
+    servers: &[&Server],
+    token: &str,
+    clients: u64,
+    seconds: u64,
+    path: fn(&mut Random) -> String,
+) -> f64 {
     let answers = AtomicU64::new(0);
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -125,7 +144,7 @@ pub fn ask(servers: &[&Server], token: &str, clients: u64, seconds: u64, path: f
                 while begun.elapsed() < Duration::from_secs(seconds) {
                     for stream in &mut streams {
                         let request = format!(
-                            "GET {} HTTP/1.1\r\nHost: bench\r\nX-Auth-ID: PA_1\r\nX-Auth-Token: {token}\r\n\r\n",
+                            "GET {} HTTP/1.1\r\nHost: bench\r\nX-Auth-ID: {partner}\r\nX-Auth-Token: {token}\r\n\r\n",
                             path(&mut random),
                         );
                         stream.write_all(request.as_bytes()).expect("a server");

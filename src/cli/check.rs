@@ -246,7 +246,8 @@ fn table(found: &[ReportedFinding]) -> Result<(), CliError> {
             .iter()
             .map(|seen| {
                 let [_, _, account, mut number, since, ..] = cells(seen);
-                let meant = seen.finding.evidence.iter().find(|(name, _)| *name == "probably_meant");
+                let evidence = seen.finding.evidence();
+                let meant = evidence.iter().find(|(name, _)| *name == "probably_meant");
                 if let Some((_, meant)) = meant {
                     number.push_str(&format!(" (probably {meant})"));
                 }

@@ -5,23 +5,21 @@
 //! understood selects no numbers, never all of them.
 //! Deliberately absent: running jobs, and their results (`jobs`).
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{HeaderMap, Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::{HeaderMap, StatusCode};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::line::FilterLine;
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, numbers, show};
+use super::{ConsoleState, numbers, show};
 use crate::domain::E164;
 use crate::inventory::{Order, Window};
 use crate::service::background::jobs::{JobSelection, LIST_MAX, NewJob};
 use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
+use crate::wire::html::Html;
 
 /// How many of the selected numbers are named.
 const NAMED_MAX: usize = 12;
@@ -42,8 +40,8 @@ struct Bulk<'a> {
     selected: Vec<E164>,
     named: Vec<String>,
     more: String,
-    fields: String,
-    choices: String,
+    fields: Html,
+    choices: Html,
 }
 
 /// Which numbers are selected.
@@ -54,21 +52,13 @@ enum Selected {
 }
 
 /// GET /console/p/{partner}/numbers/bulk: a page that was left open too long.
-pub async fn back(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn back(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     redirect(&format!("{}/numbers", visit.base))
 }
 
 /// POST /console/p/{partner}/numbers/bulk
-pub async fn form(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn form(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let verb = verbs::find(form.get("verb")).ok_or(Trouble::NotFound)?;
@@ -79,11 +69,7 @@ pub async fn form(
 }
 
 /// POST /console/p/{partner}/numbers/bulk/preview
-pub async fn preview(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn preview(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     // The list's own buttons renew without a form between.
@@ -183,8 +169,7 @@ fn page(
     let mut frame = visit.frame(&title(verb, &count), "numbers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let fields = VerbFields::typed(verb.name, form, &visit.clock, &wrongs, true);
-    let broken = |error: askama::Error| Trouble::Internal(error.to_string());
+    let fields = Html::of(&VerbFields::typed(verb.name, form, &visit.clock, &wrongs, true));
     let more = total - named.len() as u64;
     html_as(
         status,
@@ -205,8 +190,8 @@ fn page(
             selected: list,
             named,
             more: if more > 0 { show::thousands(more) } else { String::new() },
-            fields: fields.render().map_err(broken)?,
-            choices: Choices::of(&visit).render().map_err(broken)?,
+            fields,
+            choices: Html::of(&Choices::of(&visit)),
         },
     )
 }

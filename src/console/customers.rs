@@ -7,13 +7,10 @@
 //! count has changed; amounts of different currencies are never added.
 //! Deliberately absent: the rules of assignment (`domain::action`).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
+use std::collections::BTreeMap;
 
 use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
@@ -23,7 +20,7 @@ use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, diff, numbers, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
@@ -34,6 +31,7 @@ use crate::service::verbs::checks::findings;
 use crate::service::verbs::entities::EntityPatch;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
+use crate::wire::html::Html;
 
 /// How many customers, applications or trunks a page has.
 pub const ROWS: usize = 100;
@@ -53,7 +51,7 @@ struct CustomerRow {
     amounts: Vec<String>,
     /// Nobody can call them.
     silent: bool,
-    archived: Option<String>,
+    archived: Option<Html>,
 }
 
 #[derive(Template)]
@@ -70,7 +68,7 @@ struct Customers<'a> {
     none: bool,
     found: String,
     /// Suggestions, where nothing is found.
-    near: String,
+    near: Html,
     rows: Vec<CustomerRow>,
     page: usize,
     pages: usize,
@@ -84,7 +82,7 @@ pub struct ListView {
 }
 
 impl ListView {
-    pub fn read(request: &Request<Body>) -> ListView {
+    pub fn read(request: &Request) -> ListView {
         let mut asked = ListView { q: String::new(), archived: false, page: 1 };
         for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
             match &*name {
@@ -116,11 +114,7 @@ impl ListView {
 }
 
 /// GET /console/p/{partner}/customers, and ?new for the form
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         return new_form(&visit, &request);
@@ -143,7 +137,7 @@ pub async fn list(
     let pages = asked.page(&mut found, |(account, _, _)| (account.name.to_lowercase(), account.auth_id.to_string()));
     let rows = found.iter().map(|(account, counts, rental)| row(&visit, account, *counts, rental));
     html(&Customers {
-        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { String::new() },
+        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { Html::default() },
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,
@@ -252,7 +246,7 @@ fn free(visit: &Visit, search: Option<Pattern>, chosen: &str) -> (Vec<Free>, u64
 }
 
 /// The part of a form that asks for a number; `must` it be given.
-fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> Result<(String, Option<String>), Trouble> {
+fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> (Html, Option<String>) {
     let part = match Picked::read(form) {
         Picked::Part(pattern) => Some(pattern),
         Picked::Nothing | Picked::Number(_) => None,
@@ -271,18 +265,12 @@ fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> Result<(Stri
         }
     });
     let total = show::count(total, "free number", "free numbers");
-    let html = NumberPick { typed, offered, matches, total, must, wrongs }.render();
-    Ok((html.map_err(|error| Trouble::Internal(error.to_string()))?, told))
+    (Html::of(&NumberPick { typed, offered, matches, total, must, wrongs }), told)
 }
 
 /// The fields of an assignment but for whose and which number.
-fn route_fields(visit: &Visit, form: &Form, wrongs: &Wrongs) -> Result<String, Trouble> {
-    let fields = VerbFields::typed("first", form, &visit.clock, wrongs, false);
-    fields.render().map_err(|error| Trouble::Internal(error.to_string()))
-}
-
-fn choices(visit: &Visit) -> Result<String, Trouble> {
-    Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))
+fn route_fields(visit: &Visit, form: &Form, wrongs: &Wrongs) -> Html {
+    Html::of(&VerbFields::typed("first", form, &visit.clock, wrongs, false))
 }
 
 #[derive(Template)]
@@ -291,13 +279,13 @@ struct NewCustomer<'a> {
     frame: Frame,
     name: &'a str,
     id: &'a str,
-    pick: String,
-    fields: String,
-    choices: String,
+    pick: Html,
+    fields: Html,
+    choices: Html,
     wrongs: Wrongs,
 }
 
-fn new_form(visit: &Visit, request: &Request<Body>) -> PageResult {
+fn new_form(visit: &Visit, request: &Request) -> PageResult {
     visit.need(Needs::Manager)?;
     let query = request.uri().query().unwrap_or_default();
     let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
@@ -306,11 +294,7 @@ fn new_form(visit: &Visit, request: &Request<Body>) -> PageResult {
 }
 
 /// POST /console/p/{partner}/customers
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let wrong = |refusal: FormRefusal| new_page(&visit, &form, Some(refusal), StatusCode::UNPROCESSABLE_ENTITY);
     let Some(name) = entity::name(form.get("name")) else {
@@ -383,15 +367,15 @@ fn refused(error: ServiceError) -> Result<FormRefusal, Trouble> {
 fn new_page(visit: &Visit, form: &Form, refusal: Option<FormRefusal>, status: StatusCode) -> PageResult {
     let mut frame = visit.frame("New customer", "customers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
-    let (pick, told) = pick(visit, form, &wrongs, false)?;
+    let (pick, told) = pick(visit, form, &wrongs, false);
     frame.error = error.or(told);
     let page = NewCustomer {
         frame,
         name: form.get("name"),
         id: form.get("id"),
         pick,
-        fields: route_fields(visit, form, &wrongs)?,
-        choices: choices(visit)?,
+        fields: route_fields(visit, form, &wrongs),
+        choices: Html::of(&Choices::of(visit)),
         wrongs,
     };
     html_as(status, &page)
@@ -439,8 +423,8 @@ struct Customer {
     /// As it was typed where it shall have another.
     new_name: String,
     wrongs: Wrongs,
-    created: String,
-    archived: Option<String>,
+    created: Html,
+    archived: Option<Html>,
     active: String,
     suspended: String,
     reserved: String,
@@ -452,20 +436,16 @@ struct Customer {
     query: String,
     numbers: u64,
     numbers_text: String,
-    rows: String,
-    pick: String,
-    fields: String,
-    choices: String,
+    rows: Html,
+    pick: Html,
+    fields: Html,
+    choices: Html,
     /// Which form is open, because something is to be mended in it.
     open: &'static str,
 }
 
 /// GET /console/p/{partner}/customers/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "customers").with(notice);
@@ -502,15 +482,13 @@ async fn customer(
     .await?;
     let filter = Filter { account: Some(id.into()), ..Filter::default() };
     let held = snapshot.select(&filter, Order::default(), Window::Page { skip: 0, rows: NUMBERS_MAX }, now);
-    let mut writer = numbers::Writer::new(&visit, false);
-    held.rows.iter().for_each(|row| writer.row(*row));
-    let rows = writer.out;
+    let rows = numbers::rows(&visit, &held.rows, false);
     let mut by_check: BTreeMap<Check, Vec<E164>> = BTreeMap::new();
     for seen in &found {
         by_check.entry(seen.finding.check).or_default().extend(seen.finding.number);
     }
     frame.title = account.name.to_string();
-    let (pick, told) = pick(&visit, form, &open.wrongs, true)?;
+    let (pick, told) = pick(&visit, form, &open.wrongs, true);
     frame.error = frame.error.take().or(told);
     let releases = counts.active + counts.suspended;
     let page = Customer {
@@ -533,8 +511,8 @@ async fn customer(
         numbers_text: show::count(held.total, "number", "numbers"),
         rows,
         pick,
-        fields: route_fields(&visit, form, &open.wrongs)?,
-        choices: choices(&visit)?,
+        fields: route_fields(&visit, form, &open.wrongs),
+        choices: Html::of(&Choices::of(&visit)),
         open: open.verb,
         wrongs: open.wrongs,
         frame,
@@ -556,11 +534,7 @@ fn reserved_for(snapshot: &crate::inventory::Snapshot, id: &AccountId, now: crat
 
 /// POST /console/p/{partner}/customers/{id}/{verb}: rename, archive, restore or
 /// assign.
-pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let account = visit.snapshot.accounts.get(&id).ok_or(Trouble::NotFound)?.auth_id.clone();
     let verb = match &*verb {

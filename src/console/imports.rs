@@ -14,17 +14,18 @@ use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{StatusCode, header};
 use multer::Multipart;
 
 use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
 use super::page::told;
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
+use super::pieces::{self, FactList};
 use super::sign_in::blocking;
-use super::{Console, diff, download, show};
+use super::{Console, ConsoleState, ItemPath, StepPath, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
 use crate::http::places::PlaceKind;
 use crate::http::waiting;
@@ -36,7 +37,7 @@ use crate::service::background::uploads::{
 use crate::service::verbs::import::{
     ChangedNumber, CostChange, EntityNews, FIRST_MAX, ImportProgress, RowFate, losses_told,
 };
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// For how long an answer waits for a check, so that a small file shows what
 /// was found at once.
@@ -76,8 +77,8 @@ number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currenc
 struct Recent {
     id: String,
     name: String,
-    mark: &'static str,
-    at: String,
+    mark: Html,
+    at: Html,
     by: String,
 }
 
@@ -110,7 +111,7 @@ struct ChangedRow {
     number: String,
     href: String,
     more: String,
-    changes: String,
+    changes: Html,
 }
 
 struct ColumnRow {
@@ -133,7 +134,7 @@ struct Fault {
     line: String,
     column: String,
     value: String,
-    message: String,
+    message: Html,
 }
 
 struct ImportBar {
@@ -148,7 +149,7 @@ struct UploadPage {
     frame: Frame,
     id: String,
     name: String,
-    mark: &'static str,
+    mark: Html,
     stands: String,
     trouble: String,
     live: Option<ImportBar>,
@@ -187,7 +188,7 @@ struct UploadPage {
     faults: Vec<Fault>,
     more_faults: u64,
     rejects: bool,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
 }
 
 /// What a column can be, for people.
@@ -218,11 +219,7 @@ const FIELDS: &[(&str, &str)] = &[
 ];
 
 /// GET /console/p/{partner}/import
-pub async fn start(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn start(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("Import", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -230,11 +227,7 @@ pub async fn start(
 }
 
 /// GET /console/p/{partner}/import/sample.csv
-pub async fn sample(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn sample(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let place = Visit::enter(&console, &request, &partner)?.place(PlaceKind::Download)?;
     let mut sample = Some(Bytes::from_static(SAMPLE.as_bytes()));
     download::file("sample.csv", "text/csv; charset=utf-8; header=present", place, move || Ok(sample.take()))
@@ -260,11 +253,7 @@ async fn show_start(visit: &Visit, frame: Frame, choices: ImportChoices, status:
 }
 
 /// POST /console/p/{partner}/import
-pub async fn give(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn give(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     // While it comes in it takes disk, so it is counted from its first byte.
@@ -436,11 +425,7 @@ async fn settle(uploads: &Uploads, id: &str) {
 }
 
 /// GET /console/p/{partner}/import/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -449,31 +434,17 @@ pub async fn page(
 
 /// GET /console/p/{partner}/import/{id}/rejects.csv: as the file is, so that
 /// it can be corrected and given again.
-pub async fn rejects(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn rejects(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     rows(console, partner, id, request, KeptRows::Rejected).await
 }
 
 /// GET /console/p/{partner}/import/{id}/cautions.csv: the same of the rows
 /// that have a caution.
-pub async fn cautions(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn cautions(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     rows(console, partner, id, request, KeptRows::Cautioned).await
 }
 
-async fn rows(
-    console: Arc<Console>,
-    partner: String,
-    id: String,
-    request: Request<Body>,
-    rows: KeptRows,
-) -> PageResult {
+async fn rows(console: Arc<Console>, partner: String, id: String, request: Request, rows: KeptRows) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let (uploads, service, key) =
@@ -499,11 +470,7 @@ async fn rows(
 }
 
 /// POST /console/p/{partner}/import/{id}/{step}: check, run, cancel or discard.
-pub async fn step(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, step)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn step(State(console): ConsoleState, Path((partner, id, step)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let uploads = console.app.uploads.clone();
     let (worker, auth_id, upload) = (uploads.clone(), visit.snapshot.partner.auth_id.clone(), id.clone());
@@ -827,15 +794,16 @@ fn verdict(fate: RowFate) -> (&'static str, String) {
     (class, text)
 }
 
-fn mark(stage: UploadStage, busy: bool) -> &'static str {
-    match (stage, busy) {
-        (UploadStage::Checking, true) => "<span class=\"mark info\">being checked</span>",
-        (UploadStage::Importing, true) => "<span class=\"mark info\">being imported</span>",
-        (UploadStage::Checking | UploadStage::Importing, false) => "<span class=\"mark warning\">interrupted</span>",
-        (UploadStage::Checked, _) => "<span class=\"mark info\">checked, not imported</span>",
-        (UploadStage::Unusable, _) => "<span class=\"mark critical\">cannot be read yet</span>",
-        (UploadStage::Imported, _) => "<span class=\"mark good\">imported</span>",
-    }
+fn mark(stage: UploadStage, busy: bool) -> Html {
+    let (class, text) = match (stage, busy) {
+        (UploadStage::Checking, true) => ("info", "being checked"),
+        (UploadStage::Importing, true) => ("info", "being imported"),
+        (UploadStage::Checking | UploadStage::Importing, false) => ("warning", "interrupted"),
+        (UploadStage::Checked, _) => ("info", "checked, not imported"),
+        (UploadStage::Unusable, _) => ("critical", "cannot be read yet"),
+        (UploadStage::Imported, _) => ("good", "imported"),
+    };
+    pieces::mark(class, text)
 }
 
 fn stands(upload: &Upload, busy: bool) -> String {
@@ -896,15 +864,15 @@ fn by(visit: &Visit, upload: &Upload) -> String {
     Actor::parse(&upload.by).map_or_else(|| upload.by.clone(), |actor| who(visit, &actor))
 }
 
-fn facts(visit: &Visit, upload: &Upload) -> Vec<(&'static str, String)> {
+fn facts(visit: &Visit, upload: &Upload) -> FactList {
     let clock = &visit.clock;
     let mut facts = vec![
-        ("File", format!("{}, {}", escape(&upload.name), size(upload.bytes))),
-        ("Given", format!("{} by {}", clock.time(upload.created_at), escape(&by(visit, upload)))),
+        ("File", format!("{}, {}", upload.name, size(upload.bytes)).into()),
+        ("Given", clock.time(upload.created_at) + " by " + by(visit, upload)),
         ("Kept until", clock.time(upload.created_at.plus(KEPT_SECONDS))),
     ];
     if upload.headed {
-        facts.push(("Columns", "none are named, so its lines are taken as numbers".to_owned()));
+        facts.push(("Columns", "none are named, so its lines are taken as numbers".into()));
     }
     facts
 }

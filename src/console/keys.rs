@@ -7,20 +7,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::users;
-use super::{Console, diff};
+use super::{Console, ConsoleState, ItemPath, diff, pieces};
 use crate::domain::field::code;
 use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity, network};
 use crate::service::{NewKey, ServiceError, Token};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// For how long a rotated key goes on, in seconds.
 const OVERLAP: i64 = 86_400;
@@ -31,8 +30,8 @@ struct KeyRow {
     scopes: String,
     networks: String,
     dialect: &'static str,
-    state: String,
-    used: String,
+    state: Html,
+    used: Html,
     live: bool,
 }
 
@@ -42,7 +41,7 @@ struct NewToken {
     /// A command that asks with it.
     curl: String,
     /// Until when the key that it replaces goes on.
-    until: Option<String>,
+    until: Option<Html>,
 }
 
 #[derive(Template)]
@@ -59,11 +58,7 @@ struct Keys<'a> {
 }
 
 /// GET /console/p/{partner}/keys
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -83,11 +78,7 @@ struct TypedKey {
 }
 
 /// POST /console/p/{partner}/keys
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let origin = users::origin(&console, &request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let new = match read(&visit, &form) {
@@ -104,11 +95,7 @@ pub async fn create(
 }
 
 /// POST /console/p/{partner}/keys/{id}/rotate
-pub async fn rotate(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn rotate(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let origin = users::origin(&console, &request);
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
@@ -119,11 +106,7 @@ pub async fn rotate(
 }
 
 /// POST /console/p/{partner}/keys/{id}/revoke
-pub async fn revoke(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn revoke(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
     let partner = visit.snapshot.partner.auth_id.clone();
@@ -146,7 +129,7 @@ async fn finish(
     console: &Arc<Console>,
     visit: Visit,
     origin: &str,
-    made: Result<((Key, Token), Option<String>), ServiceError>,
+    made: Result<((Key, Token), Option<Html>), ServiceError>,
     form: Form,
 ) -> PageResult {
     match made {
@@ -237,16 +220,13 @@ async fn render(visit: Visit, frame: Frame, made: Option<NewToken>, typed: Typed
         let networks: Vec<String> = key.networks.iter().map(ToString::to_string).collect();
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let state = match (key.revoked_at, key.expires_at) {
-            (Some(at), _) => format!("<span class=\"mark plain\">revoked</span> {}", clock.day(at)),
-            (None, Some(end)) if end <= clock.now => {
-                format!("<span class=\"mark plain\">over</span> {}", clock.day(end))
-            }
-            (None, Some(end)) => format!("<span class=\"mark good\">live</span> until {}", clock.time(end)),
-            (None, None) => "<span class=\"mark good\">live</span>".to_owned(),
+            (Some(at), _) => pieces::mark("plain", "revoked") + " " + clock.day(at),
+            (None, Some(end)) if end <= clock.now => pieces::mark("plain", "over") + " " + clock.day(end),
+            (None, Some(end)) => pieces::mark("good", "live") + " until " + clock.time(end),
+            (None, None) => pieces::mark("good", "live"),
         };
-        let used = uses
-            .get(&key.id)
-            .map_or("never".to_owned(), |at| format!("<span title=\"{at}\">{}</span>", escape(&clock.distance(*at))));
+        let ago = |at: &Time| pieces::titled(&at.to_string(), &clock.distance(*at));
+        let used = uses.get(&key.id).map_or_else(|| Html::from("never"), ago);
         KeyRow {
             id: key.id.to_string(),
             name: key.name.to_string(),

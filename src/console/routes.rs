@@ -8,9 +8,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::chooser::Chooser;
 use super::customers::{ListView, bad_name};
@@ -21,7 +20,7 @@ use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs;
-use super::{Console, diff, numbers, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
@@ -30,6 +29,7 @@ use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::verbs::entities::{CallTarget, DestinationEdit, EntityPatch};
 use crate::service::{Service, ServiceError, WriteOutcome};
+use crate::wire::html::Html;
 
 /// How many numbers a page of one shows.
 const NUMBERS_MAX: usize = 50;
@@ -80,7 +80,7 @@ impl RouteKind {
     }
 
     /// The kind whose page an address names.
-    fn of(request: &Request<Body>) -> RouteKind {
+    fn of(request: &Request) -> RouteKind {
         if request.uri().path().split('/').nth(4) == Some("trunks") { RouteKind::Trunk } else { RouteKind::Application }
     }
 
@@ -222,27 +222,27 @@ struct RouteList<'a> {
     none: bool,
     found: String,
     /// Suggestions, where nothing is found.
-    near: String,
+    near: Html,
     rows: Vec<RouteTableRow>,
     page: usize,
     pages: usize,
 }
 
 /// GET /console/p/{partner}/applications
-pub async fn applications(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> PageResult {
+pub async fn applications(console: ConsoleState, partner: Path<String>, request: Request) -> PageResult {
     list(RouteKind::Application, console, partner, request).await
 }
 
 /// GET /console/p/{partner}/trunks
-pub async fn trunks(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> PageResult {
+pub async fn trunks(console: ConsoleState, partner: Path<String>, request: Request) -> PageResult {
     list(RouteKind::Trunk, console, partner, request).await
 }
 
 async fn list(
     kind: RouteKind,
-    State(console): State<Arc<Console>>,
+    State(console): ConsoleState,
     Path(partner): Path<String>,
-    request: Request<Body>,
+    request: Request,
 ) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
@@ -280,7 +280,7 @@ async fn list(
         owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
-    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
+    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { Html::default() };
     html(&RouteList {
         kind,
         near,
@@ -308,19 +308,15 @@ struct NewRoutePage<'a> {
 }
 
 impl NewRoutePage<'_> {
-    fn owner(&self) -> String {
+    fn owner(&self) -> Html {
         let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
         let (label, what, wrongs) = ("Only for this customer", NamedKind::Customer, &self.wrongs);
-        Chooser { what, label, name, value, required: false, wrongs }.render()
+        Html::of(&Chooser { what, label, name, value, required: false, wrongs })
     }
 }
 
 /// POST /console/p/{partner}/applications, and of trunks
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (id, name, owner) = match read(&form, &visit.snapshot) {
@@ -393,24 +389,25 @@ struct TypedDestination {
 struct TypedEdit {
     was: String,
     typed: TypedDestination,
+    wrongs: Wrongs,
 }
 
 impl TypedEdit {
-    fn of(form: &Form) -> TypedEdit {
+    fn of(form: &Form, wrongs: Wrongs) -> TypedEdit {
         let [was, uri, priority, weight] = ["was", "uri", "priority", "weight"].map(|name| form.get(name).to_owned());
-        TypedEdit { was, typed: TypedDestination { uri, priority, weight } }
+        TypedEdit { was, typed: TypedDestination { uri, priority, weight }, wrongs }
     }
 }
 
 impl RoutePage {
-    /// What the form of a destination shows, and whether it was refused.
-    fn form_of(&self, one: &Destination) -> (TypedDestination, bool) {
+    /// What the form of a destination shows, what is wrong with it, and whether it was refused.
+    fn form_of(&self, one: &Destination) -> (TypedDestination, Wrongs, bool) {
         let uri = one.uri.to_string();
         match self.edited.as_ref().filter(|edited| edited.was == uri) {
-            Some(edited) => (edited.typed.clone(), true),
+            Some(edited) => (edited.typed.clone(), edited.wrongs.clone(), true),
             None => {
                 let (priority, weight) = (one.priority.to_string(), one.weight.to_string());
-                (TypedDestination { uri, priority, weight }, false)
+                (TypedDestination { uri, priority, weight }, Wrongs::default(), false)
             }
         }
     }
@@ -441,36 +438,33 @@ struct RoutePage {
     typed: TypedDestination,
     /// The same of one that shall be another.
     edited: Option<TypedEdit>,
+    /// What is wrong with any other form.
     wrongs: Wrongs,
     owner: Option<Owner>,
-    created: String,
-    archived: Option<String>,
+    created: Html,
+    archived: Option<Html>,
     numbers: u64,
     numbers_text: String,
     query: String,
-    rows: String,
+    rows: Html,
     open: String,
 }
 
 /// GET /console/p/{partner}/applications/{id}
-pub async fn application(
-    console: State<Arc<Console>>,
-    path: Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn application(console: ConsoleState, path: ItemPath, request: Request) -> PageResult {
     page(RouteKind::Application, console, path, request).await
 }
 
 /// GET /console/p/{partner}/trunks/{id}
-pub async fn trunk(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> PageResult {
+pub async fn trunk(console: ConsoleState, path: ItemPath, request: Request) -> PageResult {
     page(RouteKind::Trunk, console, path, request).await
 }
 
 async fn page(
     kind: RouteKind,
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
+    State(console): ConsoleState,
+    Path((partner, id)): ItemPath,
+    request: Request,
 ) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -491,9 +485,7 @@ fn route(
     let one = kind.find(&snapshot, id).ok_or(Trouble::NotFound)?;
     let window = Window::Page { skip: 0, rows: NUMBERS_MAX };
     let found = snapshot.select(&kind.filter(id), Order::default(), window, visit.clock.now);
-    let mut writer = numbers::Writer::new(visit, false);
-    found.rows.iter().for_each(|row| writer.row(*row));
-    let rows = writer.out;
+    let rows = numbers::rows(visit, &found.rows, false);
     frame.title = one.name.to_string();
     let of = |verb: &str| typed.as_ref().filter(|typed| typed.verb == verb).map(|typed| typed.form);
     let said = |form: Option<&Form>, field: &str| form.map(|form| form.get(field).to_owned());
@@ -501,7 +493,6 @@ fn route(
     let answer_url = said(of("answer-url"), "answer_url")
         .unwrap_or_else(|| one.answer_url.as_deref().unwrap_or_default().to_owned());
     let added = of("destination-add");
-    let edited = of("destination-edit").map(TypedEdit::of);
     let field = |name: &str, default: u16| said(added, name).unwrap_or_else(|| default.to_string());
     let typed_destination = TypedDestination {
         uri: said(added, "uri").unwrap_or_default(),
@@ -510,7 +501,10 @@ fn route(
     };
     let mut destinations = one.destinations.as_slice().to_vec();
     destinations.sort_by_key(|one| (one.priority, std::cmp::Reverse(one.weight)));
-    let (open, wrongs) = typed.map_or_else(Default::default, |typed| (typed.verb.to_owned(), typed.wrongs));
+    let edit = of("destination-edit");
+    let (open, mut wrongs) =
+        typed.as_ref().map_or_else(Default::default, |typed| (typed.verb.to_owned(), typed.wrongs.clone()));
+    let edited = edit.map(|form| TypedEdit::of(form, std::mem::take(&mut wrongs)));
     let page = RoutePage {
         frame,
         kind,
@@ -615,11 +609,7 @@ fn read_edit(form: &Form) -> Result<DestinationEdit, Vec<FieldError>> {
 
 /// POST /console/p/{partner}/applications/{id}/{verb}, and of trunks: rename,
 /// archive, restore, and what is done to destinations.
-pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;

@@ -5,22 +5,19 @@
 //! answer has a few of each kind, however many match.
 //! Deliberately absent: filters of numbers (`line`).
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::Request;
+use axum::extract::{Path, Request, State};
 
 use super::gate::{Visit, query_value};
 use super::line::{self, about, owner};
 use super::page::{Frame, PageResult, html};
-use super::{Console, show};
+use super::pieces::{self, Piece};
+use super::{ConsoleState, show};
 use crate::domain::{State as Stored, Status};
 use crate::http::places::PlaceKind;
 use crate::inventory::names::{NamedEntity, NamedKind, ranked};
 use crate::inventory::{Filter, NumberRef, Order, Window};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// The most characters that are read.
 const CHARS_MAX: usize = 200;
@@ -49,7 +46,7 @@ struct HitGroup {
 struct SearchPage {
     frame: Frame,
     q: String,
-    results: String,
+    results: Html,
 }
 
 #[derive(Template)]
@@ -104,11 +101,7 @@ const PLACES: &[(&str, &str, &str, For)] = &[
 
 /// GET /console/p/{partner}/search?q=…, with `kind=customer` only customers, and
 /// with `part` the results without the page around them.
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let _place = visit.place(PlaceKind::Search)?;
     let (mut q, mut kind, mut account, mut part) = (String::new(), None, String::new(), false);
@@ -133,7 +126,7 @@ pub async fn page(
     let results = Results { groups };
     match part {
         true => html(&results),
-        false => html(&SearchPage { results: results.render().unwrap_or_default(), frame, q }),
+        false => html(&SearchPage { results: Html::of(&results), frame, q }),
     }
 }
 
@@ -229,15 +222,13 @@ fn entity(visit: &Visit, what: NamedKind, one: &NamedEntity<'_>, exact: Option<&
     }
 }
 
-/// What is said, as HTML, where a list has nothing of a name that was typed:
+/// What is said where a list has nothing of a name that was typed:
 /// links to what may be meant, archived or not in the list's other half.
-pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> String {
+pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> Html {
     let hits = if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
-    let links: Vec<String> = hits
-        .iter()
-        .map(|hit| format!("{} <small>{}</small>", show::link(&hit.href, &hit.name), escape(&hit.about)))
-        .collect();
-    if links.is_empty() { String::new() } else { format!("<p>Did you mean {}?</p>", links.join(" or ")) }
+    let link = |hit: &SearchHit| pieces::beside(pieces::link(&hit.href, &hit.name), &*hit.about);
+    let links = Html::join(hits.iter().map(link), " or ");
+    if links.is_empty() { links } else { Html::of(&Piece::Near { links }) }
 }
 
 /// The pages and actions whose name or words have all words of the text.

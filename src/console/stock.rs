@@ -4,24 +4,22 @@
 //! code; numbers may have the spaces that people write them with.
 //! Deliberately absent: files (`import`).
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Frame, PageResult, Trouble, done, html_as, told};
+use super::page::{Frame, PageResult, done, html_as, told};
 use super::verbs::Choices;
-use super::{Console, show};
+use super::{ConsoleState, show};
 use crate::domain::{E164, FieldError};
 use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 use crate::service::{ServiceError, WriteOutcome};
+use crate::wire::html::Html;
 
 #[derive(Template)]
 #[template(path = "stock.html")]
@@ -29,7 +27,7 @@ struct StockPage<'a> {
     frame: Frame,
     form: &'a Form,
     most: String,
-    choices: String,
+    choices: Html,
     wrongs: Wrongs,
 }
 
@@ -42,11 +40,7 @@ pub fn form(visit: &Visit, query: &str) -> PageResult {
 }
 
 /// POST /console/p/{partner}/numbers
-pub async fn add(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn add(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let stock = match read(&form) {
         Ok(stock) => stock,
@@ -85,7 +79,7 @@ fn page(visit: &Visit, form: &Form, refusal: Option<FormRefusal>, status: Status
     let mut frame = visit.frame("Add to stock", "numbers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
+    let choices = Html::of(&Choices::of(visit));
     html_as(status, &StockPage { frame, form, most: show::thousands(BLOCK_MAX), choices, wrongs })
 }
 

@@ -5,21 +5,18 @@
 //! reading of the log, so figures are those of the costs and of the invoices.
 //! Invariant: no chart has two currencies. Deliberately absent: forecasts.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::Request;
+use axum::extract::{Path, Request, State};
 
 use super::chart::{self, Bar};
 use super::costs::name_of;
 use super::gate::Visit;
 use super::page::{Frame, PageResult, Trouble, html};
-use super::{Console, show};
+use super::{ConsoleState, show};
 use crate::billing::Sum;
 use crate::domain::Currency;
 use crate::http::costs::{self, MonthRental};
+use crate::wire::html::Html;
 
 /// How many months are shown, with the one that goes on.
 const MONTHS: usize = 12;
@@ -36,8 +33,8 @@ struct Row {
 /// A year in one currency.
 struct Year {
     code: String,
-    rental: String,
-    numbers: String,
+    rental: Html,
+    numbers: Html,
     rows: Vec<Row>,
 }
 
@@ -56,11 +53,7 @@ struct Charged {
 }
 
 /// GET /console/p/{partner}/costs/trend
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let billed = costs::year(&visit.console.app, &visit.snapshot, MONTHS, visit.clock.now).await;
     let billed = billed.map_err(Trouble::Internal)??;
@@ -89,7 +82,7 @@ fn year(billed: &[MonthRental], currency: Currency) -> Year {
         let first_and_last =
             [billed.first(), billed.last()].map(|one| one.map_or(String::new(), |one| name_of(one.month)));
         let about = format!("From {} to {}; the table has the figures.", first_and_last[0], first_and_last[1]);
-        chart::bars(&format!("{id}-{code}"), what, &about, &bars)
+        chart::bars(&format!("{id}-{code}"), what, &about, bars)
     };
     let units = 10_u64.saturating_pow(u32::from(currency.decimals()));
     let rental = |charged: Charged| {

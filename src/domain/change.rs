@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{
-    Account, AccountId, Acknowledgement, Application, E164, Key, KeyId, Partner, PartnerKey, Record, Setting, State,
-    Time, Trunk, UserId,
+    Account, AccountId, Acknowledgement, Application, E164, Key, KeyId, NumberRun, Partner, PartnerKey, Record,
+    Setting, State, Time, Trunk, UserId,
 };
 
 /// SHA-256 of a log entry; each entry holds its predecessor's.
@@ -177,10 +177,70 @@ impl NumberChange {
     /// The account that loses an active number by this, and since when it has
     /// not been active.
     pub fn loss(&self, at: Time) -> Option<(&AccountId, Time)> {
-        let active = |record: &&Record| record.state == State::Active;
-        let account = self.before.as_ref().filter(active)?.holder()?;
-        let keeps = self.after.as_ref().filter(active).and_then(Record::holder) == Some(account);
-        let expired = self.before.as_ref().and_then(|before| before.expires_at);
-        (!keeps).then(|| (account, expired.map_or(at, |end| end.min(at))))
+        loss(self.before.as_ref(), self.after.as_ref(), at)
     }
+}
+
+/// Numbers that ascend by one and changed alike.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RunChange {
+    pub first: E164,
+    pub count: u64,
+    pub before: Option<Record>,
+    pub after: Option<Record>,
+}
+
+impl From<NumberChange> for RunChange {
+    fn from(change: NumberChange) -> RunChange {
+        let NumberChange { number, before, after } = change;
+        RunChange { first: number, count: 1, before, after }
+    }
+}
+
+impl RunChange {
+    /// Changes, sorted, each number once, with neighbours that changed alike as one.
+    pub fn all(changes: impl IntoIterator<Item = NumberChange>) -> Vec<RunChange> {
+        let mut runs: Vec<RunChange> = Vec::new();
+        for NumberChange { number, before, after } in changes {
+            match runs.last_mut() {
+                Some(run) if run.next() == number.digits() && run.before == before && run.after == after => {
+                    run.count += 1;
+                }
+                _ => runs.push(RunChange { first: number, count: 1, before, after }),
+            }
+        }
+        runs
+    }
+
+    pub fn run(&self) -> NumberRun {
+        NumberRun { first: self.first, count: self.count }
+    }
+
+    /// The same change of some of its numbers.
+    pub fn of(&self, run: NumberRun) -> RunChange {
+        RunChange { first: run.first, count: run.count, before: self.before.clone(), after: self.after.clone() }
+    }
+
+    /// The digits after its last number.
+    pub fn next(&self) -> u64 {
+        self.first.digits() + self.count
+    }
+
+    /// Each of its numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = NumberChange> {
+        let change = |number| NumberChange { number, before: self.before.clone(), after: self.after.clone() };
+        (self.first.digits()..self.next()).filter_map(E164::new).map(change)
+    }
+
+    /// As [`NumberChange::loss`], of any of its numbers.
+    pub fn loss(&self, at: Time) -> Option<(&AccountId, Time)> {
+        loss(self.before.as_ref(), self.after.as_ref(), at)
+    }
+}
+
+fn loss<'a>(before: Option<&'a Record>, after: Option<&'a Record>, at: Time) -> Option<(&'a AccountId, Time)> {
+    let before = before.filter(|record| record.state == State::Active)?;
+    let account = before.holder()?;
+    let keeps = after.filter(|record| record.state == State::Active).and_then(Record::holder) == Some(account);
+    (!keeps).then(|| (account, before.expires_at.map_or(at, |end| end.min(at))))
 }

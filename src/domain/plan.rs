@@ -187,6 +187,36 @@ pub fn lookup(number: u64) -> Plan {
     Plan { number_type, country, region, valid }
 }
 
+/// The last of the numbers after this one, without a gap, of which [`lookup`] and
+/// [`judge`] say for sure what they say of this one. A block of an operator is a few
+/// such ranges, so it costs a few look-ups however many numbers it has.
+pub fn alike_until(number: u64) -> u64 {
+    /// More digits than the rules of `lookup` look at.
+    const PREFIX_DIGITS: usize = 6;
+    const REST_DIGITS_MAX: usize = 6;
+    let digits = NumberDigits::new(number);
+    let rest_max = digits.count.saturating_sub(PREFIX_DIGITS).min(REST_DIGITS_MAX);
+    let alike = |&rest: &usize| {
+        let prefix = &digits.as_slice()[..digits.count - rest];
+        numbers::find_all(prefix, rest).is_some_and(|answer| {
+            // `place` reads some numbers of Argentina otherwise.
+            let placed = !prefix.starts_with(&[5, 4]) && places::is_decided(prefix);
+            (placed || !answer.geographic) && (answer.valid || never_misspelt(&digits))
+        })
+    };
+    let rest = (1..=rest_max).rev().find(alike).unwrap_or(0);
+    let numbers = 10_u64.pow(rest as u32);
+    number - number % numbers + numbers - 1
+}
+
+/// Whether a number that is not valid is no other one misspelt, by its first digits.
+fn never_misspelt(digits: &NumberDigits) -> bool {
+    calling_code(digits).is_some_and(|count| {
+        let (code, national) = digits.as_slice().split_at(count);
+        !matches!(code, [5, 2 | 4 | 5]) && !national.starts_with(&[0])
+    })
+}
+
 /// The place of a number, given as its E.164 digits: the name of the longest
 /// prefix that the table has for it.
 pub fn place(number: u64) -> Option<&'static str> {

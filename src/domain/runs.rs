@@ -15,6 +15,28 @@ pub struct NumberRun {
 }
 
 impl NumberRun {
+    /// The numbers from one to another; none if there are none.
+    pub fn between(first: u64, last: u64) -> Option<NumberRun> {
+        let count = (last + 1).checked_sub(first).filter(|count| *count > 0)?;
+        E164::new(last)?;
+        Some(NumberRun { first: E164::new(first)?, count })
+    }
+
+    /// Its last number.
+    pub fn last(self) -> E164 {
+        E164::new(self.first.digits() + self.count - 1).unwrap_or(self.first)
+    }
+
+    /// The same by groups of 10,000.
+    pub fn by_group(self) -> impl Iterator<Item = NumberRun> {
+        let (first, last) = (self.first.digits(), self.last().digits());
+        let groups = first / Group::SIZE..=last / Group::SIZE;
+        groups.filter_map(move |group| {
+            let begin = group * Group::SIZE;
+            NumberRun::between(begin.max(first), (begin + Group::SIZE - 1).min(last))
+        })
+    }
+
     pub fn numbers(self) -> impl Iterator<Item = E164> {
         (self.first.digits()..self.first.digits().saturating_add(self.count)).filter_map(E164::new)
     }
@@ -84,6 +106,15 @@ mod tests {
             assert_eq!(of.iter().map(|run| (run.first.digits(), run.count)).collect::<Vec<_>>(), expected);
             assert_eq!(of.into_iter().flat_map(NumberRun::numbers).collect::<Vec<_>>(), numbers(digits));
         }
+    }
+
+    #[test]
+    fn a_run_is_cut_into_groups() {
+        let run = NumberRun::between(4_930_009_998, 4_930_020_000).expect("a run");
+        let groups: Vec<(u64, u64)> = run.by_group().map(|run| (run.first.digits(), run.count)).collect();
+        assert_eq!(groups, [(4_930_009_998, 2), (4_930_010_000, 10_000), (4_930_020_000, 1)]);
+        assert_eq!((run.last().digits(), run.count), (4_930_020_000, 10_003));
+        assert_eq!(NumberRun::between(4_930_000_001, 4_930_000_000), None);
     }
 
     #[test]

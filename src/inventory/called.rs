@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::set::Set;
+use super::set::{Set, SetEdit};
 use crate::domain::field::code;
 use crate::domain::time::BadTime;
 use crate::domain::{E164, FieldError, Time};
@@ -187,9 +187,8 @@ impl CalledNumbers {
     pub fn saved(&self, day: CalledDay, set: &Set) {
         let mut days = self.days.write();
         if let Some(unsaved) = days.unsaved.get_mut(&day) {
-            let edits: Vec<(u64, bool)> =
-                numbers(set).filter(|&number| unsaved.contains(number)).map(|number| (number, false)).collect();
-            *unsaved = unsaved.edited(&edits);
+            let here = numbers(set).filter(|&number| unsaved.contains(number));
+            *unsaved = unsaved.edited(&here.map(|number| SetEdit::of(number, false)).collect::<Vec<_>>());
         }
         days.unsaved.retain(|_, set| !set.is_empty());
     }
@@ -252,20 +251,20 @@ impl CalledNumbers {
         self.look();
         let days = self.days.read();
         let before = |day: &CalledDay| asked.before.is_some_and(|time| day.begin() < time);
-        let mut edits: Vec<(u64, bool)> = Vec::new();
+        let mut edits: Vec<SetEdit> = Vec::new();
+        let here = |set: &Set, present: bool, edits: &mut Vec<SetEdit>| {
+            edits
+                .extend(numbers(set).filter(|&number| all.contains(number)).map(|number| SetEdit::of(number, present)));
+        };
         if asked.never {
             let later = days.by_day.iter().filter(|(day, _)| !before(day));
-            later.for_each(|(_, set)| {
-                edits.extend(numbers(set).filter(|&number| all.contains(number)).map(|number| (number, false)));
-            });
-            edits.sort_unstable();
+            later.for_each(|(_, set)| here(set, false, &mut edits));
+            edits.sort_unstable_by_key(|edit| edit.first);
             return all.edited(&edits);
         }
         let earlier = days.by_day.iter().filter(|(day, _)| before(day));
-        earlier.for_each(|(_, set)| {
-            edits.extend(numbers(set).filter(|&number| all.contains(number)).map(|number| (number, true)));
-        });
-        edits.sort_unstable();
+        earlier.for_each(|(_, set)| here(set, true, &mut edits));
+        edits.sort_unstable_by_key(|edit| edit.first);
         Set::default().edited(&edits)
     }
 }
@@ -281,7 +280,7 @@ impl Days {
         }
         for (_, set) in self.by_day.range_mut(..day) {
             let here = added.iter().filter(|&&number| set.contains(number));
-            let edits: Vec<(u64, bool)> = here.map(|&number| (number, false)).collect();
+            let edits: Vec<SetEdit> = here.map(|&number| SetEdit::of(number, false)).collect();
             if !edits.is_empty() {
                 *set = set.edited(&edits);
             }
@@ -296,7 +295,7 @@ impl Days {
 
 /// A set with numbers that ascend.
 fn with(set: &Set, added: &[u64]) -> Set {
-    let edits: Vec<(u64, bool)> = added.iter().map(|&number| (number, true)).collect();
+    let edits: Vec<SetEdit> = added.iter().map(|&number| SetEdit::of(number, true)).collect();
     set.edited(&edits)
 }
 

@@ -13,12 +13,12 @@ const BUCKET_S: i64 = 86_400;
 
 #[derive(Clone, Default)]
 pub(super) struct Due {
-    buckets: Arc<BTreeMap<i64, Arc<BTreeMap<i64, u32>>>>,
+    buckets: Arc<BTreeMap<i64, Arc<BTreeMap<i64, u64>>>>,
 }
 
 impl Due {
-    /// Counts a moment in (`step` 1) or out (-1).
-    pub(super) fn note(&mut self, time: Time, step: i32) {
+    /// Counts the moment of some numbers in (`step` above 0) or out (below).
+    pub(super) fn note(&mut self, time: Time, step: i64) {
         let seconds = time.seconds();
         let buckets = Arc::make_mut(&mut self.buckets);
         let day = seconds.div_euclid(BUCKET_S);

@@ -78,6 +78,20 @@ fn has_digits(number: u64, value: u64, digits: u32) -> bool {
 /// How many digits a number has at the most.
 const NUMBER_DIGITS_MAX: u32 = 15;
 
+/// How many of its digits are a number's ending, and its group at the most.
+const ENDING_DIGITS: u32 = 4;
+const GROUP_DIGITS_MAX: u32 = NUMBER_DIGITS_MAX - ENDING_DIGITS;
+
+/// The first number from one on whose remainder is one of `count` from `first` on.
+fn next_in(number: u64, modulus: u64, first: u64, count: u64) -> u64 {
+    let rest = number % modulus;
+    match rest {
+        rest if rest < first => number - rest + first,
+        rest if rest < first + count => number,
+        _ => number - rest + modulus + first,
+    }
+}
+
 /// A pattern prepared for sets: what it does to whole groups of numbers.
 pub struct DigitPattern {
     value: u64,
@@ -167,9 +181,26 @@ impl DigitPattern {
 
     /// The first group from this one on that may have a number that matches.
     pub fn next_group(&self, group: u64) -> Option<u64> {
+        if !self.anchored {
+            return Some(self.next_group_anywhere(group));
+        }
         let Some(ranges) = self.ranges() else { return Some(group) };
         let groups = ranges.iter().map(|(first, last)| (first / ENDINGS as u64, last / ENDINGS as u64));
         groups.filter(|&(_, last)| group <= last).map(|(first, _)| first.max(group)).min()
+    }
+
+    /// Digits that do not fit into an ending begin in the group: inside of it, or as
+    /// its last digits.
+    fn next_group_anywhere(&self, group: u64) -> u64 {
+        if self.digits <= ENDING_DIGITS {
+            return group;
+        }
+        let inside = (0..=GROUP_DIGITS_MAX.saturating_sub(self.digits)).map(|after| {
+            let low = 10_u64.pow(after);
+            next_in(group, 10_u64.pow(self.digits + after), self.value * low, low)
+        });
+        let straddling = self.straddles.iter().map(|one| next_in(group, one.power, one.before, 1));
+        inside.chain(straddling).min().unwrap_or(group)
     }
 
     /// What the pattern does to the numbers of a group. `own` is scratch
@@ -197,7 +228,16 @@ impl DigitPattern {
         if has_digits(group, self.value, self.digits) {
             return Hit::All;
         }
-        // The last digits of the group and the first of the ending.
+        match (self.straddles(group, own), self.digits <= 4) {
+            (true, _) => Hit::Own,
+            (false, true) => Hit::Shared,
+            (false, false) => Hit::None,
+        }
+    }
+
+    /// Whether the last digits of a group and the first of the ending may be those
+    /// that are looked for. `own` is then what matches.
+    pub fn straddles(&self, group: u64, own: &mut Sieve) -> bool {
         let mut straddles = false;
         for &Straddle { power, before, from, to } in &self.straddles {
             if group % power == before && group >= power / 10 {
@@ -208,11 +248,7 @@ impl DigitPattern {
                 own.open(from, to);
             }
         }
-        match (straddles, self.digits <= 4) {
-            (true, _) => Hit::Own,
-            (false, true) => Hit::Shared,
-            (false, false) => Hit::None,
-        }
+        straddles
     }
 }
 
@@ -284,6 +320,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn groups_that_are_passed_over_have_nothing(group in 100..99_999_999_999_u64, search in "[0-9]{1,9}") {
+            let digits = DigitPattern::of(Pattern::parse(&search).expect("a pattern")).expect("digits");
+            let next = digits.next_group(group).expect("a group");
+            prop_assert!(next >= group);
+            let mut own = Sieve::CLOSED;
+            for passed in (group..next).take(2_000) {
+                prop_assert!(matches!(digits.in_group(passed, &mut own), Hit::None), "{} in {}", search, passed);
+            }
+        }
+
         #[test]
         fn agrees_with_text(number in 1_000_000..=999_999_999_999_999_u64, search in "[+ ]?[0-9]{0,5}") {
             let number = E164::new(number).expect("in range");

@@ -1,12 +1,14 @@
-//! The fields of each number, in number order, in a few bytes a number.
+//! The fields of each number, in number order, in a few bytes a run of numbers.
 //!
-//! Rows are in leaves of up to 1,024 neighbours, and neighbours are similar: a
-//! block that was assigned together has one account, one price, one date. So the
+//! Neighbours are similar: a block that was assigned together has one account, one
+//! price, one date. Rows that follow each other with equal values are a *stretch*,
+//! whatever gaps their numbers have, and a leaf stores its values by stretch. The
 //! common values are stored once (dictionary encoding), as a [`Profile`] with an
-//! id, and a leaf stores each column as its few distinct values and a code a row:
-//! without codes where all rows agree, as exceptions where most do, and as the
-//! values themselves where nearly every row has its own. Numbers that ascend by
-//! one are stored as runs.
+//! id, and a column is its few distinct values and a code a stretch: without codes
+//! where all agree, as exceptions where most do, and as the values themselves where
+//! nearly every stretch has its own. Numbers that ascend by one are stored as runs.
+//! So the size of a leaf follows its runs: it has up to 1,024 of them, and up to
+//! 16,384 numbers.
 //!
 //! A leaf also counts its rows by profile. A filter on a field of the profile is
 //! evaluated once for each profile, and a whole leaf is answered by adding counts,
@@ -18,17 +20,22 @@
 //! and no chunk is empty.
 //! Deliberately absent: the meaning of the ids.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::plan::{Doubt, Scan};
 use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
-use crate::domain::{Country, E164, Money, NumberType, State, Time};
+use crate::domain::{Country, E164, Money, NumberRun, NumberType, State, Time};
 
-/// How many rows a leaf has at the most.
-const LEAF_ROWS: usize = 1_024;
-/// How many rows a leaf is given when it is made, to leave room.
+/// How many runs a leaf has at the most.
+const LEAF_RUNS: usize = 1_024;
+/// How many runs a leaf is given when it is made, to leave room.
 const LEAF_FILL: usize = 768;
+/// How many rows a leaf has at the most, so that a page that it is cut for costs
+/// little.
+const LEAF_ROWS: usize = 16_384;
 /// How many leaves a chunk has at the most.
 const CHUNK_LEAVES: usize = 128;
 
@@ -59,7 +66,42 @@ pub(super) struct UnpackedRow {
     pub until: Option<Time>,
 }
 
-/// A column of a leaf: its distinct values, and which one each row has.
+impl UnpackedRow {
+    /// Whether two numbers say the same.
+    fn agrees(&self, other: &UnpackedRow) -> bool {
+        UnpackedRow { number: other.number, ..*self } == *other
+    }
+}
+
+/// Numbers that ascend by one and say the same, unpacked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct UnpackedRun {
+    /// The first of them.
+    pub row: UnpackedRow,
+    pub count: u64,
+}
+
+impl UnpackedRun {
+    fn next(&self) -> u64 {
+        self.row.number.digits() + self.count
+    }
+
+    /// The run without its first numbers; at least one is left.
+    fn without(&self, numbers: u64) -> UnpackedRun {
+        let number = E164::new(self.row.number.digits() + numbers).expect("a number of the run");
+        UnpackedRun { row: UnpackedRow { number, ..self.row }, count: self.count - numbers }
+    }
+}
+
+/// Makes all numbers from `first` to `last` say what `row` says, or takes them out.
+#[derive(Clone, Copy)]
+pub(super) struct RowEdit {
+    pub first: u64,
+    pub last: u64,
+    pub row: Option<UnpackedRow>,
+}
+
+/// A column of a leaf: its distinct values, and which one each stretch has.
 #[derive(Clone)]
 pub(super) struct PackedColumn {
     values: Box<[i64]>,
@@ -68,11 +110,11 @@ pub(super) struct PackedColumn {
 
 #[derive(Clone)]
 enum Codes {
-    /// All rows have the one value.
+    /// All stretches have the one value.
     Same,
-    /// Each row has the value with its own index; some values may be equal.
+    /// Each stretch has the value with its own index; some values may be equal.
     Own,
-    /// Most rows have one value.
+    /// Most stretches have one value.
     Most(Box<Exceptions>),
     Byte(Box<[u8]>),
     Word(Box<[u16]>),
@@ -80,15 +122,15 @@ enum Codes {
 
 #[derive(Clone)]
 struct Exceptions {
-    /// The code of the rows that are none.
+    /// The code of the stretches that are none.
     common: u8,
     /// The others, ascending, and the code of each.
-    rows: Box<[u16]>,
+    stretches: Box<[u16]>,
     codes: Box<[u8]>,
 }
 
 impl Exceptions {
-    /// None where a code for each row takes less room.
+    /// None where a code for each stretch takes less room.
     fn of(codes: &[u16], values: usize) -> Option<Exceptions> {
         let mut counts = vec![0; values];
         codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
@@ -100,13 +142,13 @@ impl Exceptions {
         let others = || codes.iter().enumerate().filter(|(_, code)| usize::from(**code) != common);
         Some(Exceptions {
             common: common as u8,
-            rows: others().map(|(row, _)| row as u16).collect(),
+            stretches: others().map(|(stretch, _)| stretch as u16).collect(),
             codes: others().map(|(_, code)| *code as u8).collect(),
         })
     }
 
-    fn code(&self, row: usize) -> usize {
-        let code = self.rows.binary_search(&(row as u16)).map_or(self.common, |at| self.codes[at]);
+    fn code(&self, stretch: usize) -> usize {
+        let code = self.stretches.binary_search(&(stretch as u16)).map_or(self.common, |at| self.codes[at]);
         usize::from(code)
     }
 }
@@ -118,21 +160,13 @@ const NO_TIMES: (i64, i64) = (i64::MAX, i64::MIN);
 
 impl PackedColumn {
     fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
-        let mut values: Vec<i64> = Vec::new();
-        let mut last = None;
+        let mut dictionary: Dictionary<i64, hashes::IntHasher> = Dictionary::default();
         let mut codes: Vec<u16> = Vec::new();
-        let mut known: hashes::IntMap = hashes::IntMap::default();
         for cell in cells.clone() {
-            let code = match last {
-                Some((value, code)) if value == cell => code,
-                _ => *known.entry(cell).or_insert_with(|| {
-                    values.push(cell);
-                    values.len() as u16 - 1
-                }),
-            };
-            last = Some((cell, code));
-            codes.push(code);
+            let last = codes.last().map(|&code| u32::from(code));
+            codes.push(dictionary.place(cell, last) as u16);
         }
+        let values = dictionary.into_values();
         // A value takes as much room as four codes.
         if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
             return PackedColumn { values: cells.collect(), codes: Codes::Own };
@@ -147,10 +181,10 @@ impl PackedColumn {
         PackedColumn { values: values.into(), codes }
     }
 
-    /// The first row of each of the values.
-    fn first_rows(&self, rows: usize) -> Vec<usize> {
+    /// The first of the stretches that has each of the values.
+    fn first_stretches(&self, stretches: usize) -> Vec<usize> {
         let mut first = vec![0; self.values.len()];
-        (0..rows).rev().for_each(|row| first[self.code(row)] = row);
+        (0..stretches).rev().for_each(|stretch| first[self.code(stretch)] = stretch);
         first
     }
 
@@ -160,31 +194,31 @@ impl PackedColumn {
         times.fold(NO_TIMES, |(first, last), &time| (first.min(time), last.max(time)))
     }
 
-    /// The values; distinct but where nearly every row has its own.
+    /// The values; distinct but where nearly every stretch has its own.
     pub(super) fn values(&self) -> &[i64] {
         &self.values
     }
 
-    pub(super) fn code(&self, row: usize) -> usize {
+    pub(super) fn code(&self, stretch: usize) -> usize {
         match &self.codes {
             Codes::Same => 0,
-            Codes::Own => row,
-            Codes::Most(exceptions) => exceptions.code(row),
-            Codes::Byte(codes) => usize::from(codes[row]),
-            Codes::Word(codes) => usize::from(codes[row]),
+            Codes::Own => stretch,
+            Codes::Most(exceptions) => exceptions.code(stretch),
+            Codes::Byte(codes) => usize::from(codes[stretch]),
+            Codes::Word(codes) => usize::from(codes[stretch]),
         }
     }
 
-    pub(super) fn value(&self, row: usize) -> i64 {
-        self.values[self.code(row)]
+    pub(super) fn value(&self, stretch: usize) -> i64 {
+        self.values[self.code(stretch)]
     }
 
-    /// The rows, of `rows` that there are, with one of the codes that are
+    /// The stretches, of all that there are, with one of the codes that are
     /// wanted. Few codes are searched for as bytes, which costs a tenth of
-    /// looking at each row.
-    pub(super) fn rows_where(
+    /// looking at each stretch.
+    pub(super) fn stretches_where(
         &self,
-        rows: usize,
+        all: usize,
         wanted: impl Fn(usize) -> bool,
         scratch: &mut Vec<bool>,
         take: &mut dyn FnMut(usize),
@@ -195,19 +229,19 @@ impl PackedColumn {
         let first = [some.next(), some.next(), some.next(), some.next()];
         match (&self.codes, first) {
             (_, [None, ..]) => {}
-            (Codes::Same, _) => (0..rows).for_each(take),
-            (Codes::Own, _) => (0..rows).filter(|&row| scratch[row]).for_each(take),
+            (Codes::Same, _) => (0..all).for_each(take),
+            (Codes::Own, _) => (0..all).filter(|&stretch| scratch[stretch]).for_each(take),
             (Codes::Most(but), _) if scratch[usize::from(but.common)] => {
-                let mut others = but.rows.iter().zip(&but.codes).peekable();
-                let wanted = |row: &usize| match others.next_if(|(other, _)| usize::from(**other) == *row) {
+                let mut others = but.stretches.iter().zip(&but.codes).peekable();
+                let wanted = |stretch: &usize| match others.next_if(|(other, _)| usize::from(**other) == *stretch) {
                     Some((_, &code)) => scratch[usize::from(code)],
                     None => true,
                 };
-                (0..rows).filter(wanted).for_each(take);
+                (0..all).filter(wanted).for_each(take);
             }
             (Codes::Most(but), _) => {
-                let wanted = but.rows.iter().zip(&but.codes).filter(|(_, code)| scratch[usize::from(**code)]);
-                wanted.for_each(|(&row, _)| take(usize::from(row)));
+                let wanted = but.stretches.iter().zip(&but.codes).filter(|(_, code)| scratch[usize::from(**code)]);
+                wanted.for_each(|(&stretch, _)| take(usize::from(stretch)));
             }
             (Codes::Byte(codes), [Some(a), None, ..]) => memchr::memchr_iter(a as u8, codes).for_each(take),
             (Codes::Byte(codes), [Some(a), Some(b), None, _]) => {
@@ -217,24 +251,24 @@ impl PackedColumn {
                 memchr::memchr3_iter(a as u8, b as u8, c as u8, codes).for_each(take);
             }
             (Codes::Byte(codes), _) => {
-                (0..rows).filter(|&row| scratch[usize::from(codes[row])]).for_each(take);
+                (0..all).filter(|&stretch| scratch[usize::from(codes[stretch])]).for_each(take);
             }
             (Codes::Word(codes), _) => {
-                (0..rows).filter(|&row| scratch[usize::from(codes[row])]).for_each(take);
+                (0..all).filter(|&stretch| scratch[usize::from(codes[stretch])]).for_each(take);
             }
         }
     }
 
-    /// The moments of the rows that have each value; `rows` are those of each
-    /// row, `all` those of all.
-    fn moments(&self, rows: &[Moments], all: Moments, sums: &mut Vec<Moments>) {
+    /// The moments of the rows that have each value; `stretches` are those of each
+    /// stretch, `all` those of all.
+    fn moments(&self, stretches: &[Moments], all: Moments, sums: &mut Vec<Moments>) {
         sums.clear();
         match self.codes {
             Codes::Same => sums.push(all),
-            Codes::Own => sums.extend_from_slice(rows),
+            Codes::Own => sums.extend_from_slice(stretches),
             Codes::Most(_) | Codes::Byte(_) | Codes::Word(_) => {
                 sums.resize(self.values.len(), Moments::default());
-                rows.iter().enumerate().for_each(|(row, of)| sums[self.code(row)].add(*of));
+                stretches.iter().enumerate().for_each(|(stretch, of)| sums[self.code(stretch)].add(*of));
             }
         }
     }
@@ -242,7 +276,7 @@ impl PackedColumn {
     fn bytes(&self) -> usize {
         let codes = match &self.codes {
             Codes::Same | Codes::Own => 0,
-            Codes::Most(exceptions) => size_of::<Exceptions>() + exceptions.rows.len() * 3,
+            Codes::Most(exceptions) => size_of::<Exceptions>() + exceptions.stretches.len() * 3,
             Codes::Byte(codes) => codes.len(),
             Codes::Word(codes) => codes.len() * 2,
         };
@@ -250,12 +284,11 @@ impl PackedColumn {
     }
 }
 
-/// A hash map of integers with a hasher that is as fast as they are.
+/// A hasher of integers that is as fast as they are.
 mod hashes {
-    use std::collections::HashMap;
     use std::hash::{BuildHasherDefault, Hasher};
 
-    pub(super) type IntMap = HashMap<i64, u16, BuildHasherDefault<Mix>>;
+    pub(super) type IntHasher = BuildHasherDefault<Mix>;
 
     #[derive(Default)]
     pub(super) struct Mix(u64);
@@ -276,34 +309,135 @@ mod hashes {
     }
 }
 
-/// The numbers of a leaf, as distances from its first.
+/// Distances from the first number of a leaf, ascending.
 #[derive(Clone)]
-enum LeafNumbers {
-    /// Each one more than the one before.
-    Run,
-    /// Several such runs: the distance and the row of the first of each.
-    Runs(Box<[(u16, u16)]>),
+enum Distances {
     Word(Box<[u16]>),
     Long(Box<[u32]>),
     Wide(Box<[u64]>),
 }
 
-impl LeafNumbers {
-    fn of_words(offsets: Box<[u16]>) -> LeafNumbers {
-        let begins = |row: &usize| *row == 0 || offsets[*row - 1] + 1 != offsets[*row];
-        let runs: Vec<(u16, u16)> = (0..offsets.len()).filter(begins).map(|row| (offsets[row], row as u16)).collect();
-        // A run takes as much room as two distances, and a search for a row.
-        if runs.len() * 4 <= offsets.len() { LeafNumbers::Runs(runs.into()) } else { LeafNumbers::Word(offsets) }
+impl Distances {
+    fn of(distances: impl Iterator<Item = u64>, span: u64) -> Distances {
+        match span {
+            span if span <= u64::from(u16::MAX) => Distances::Word(distances.map(|one| one as u16).collect()),
+            span if span <= u64::from(u32::MAX) => Distances::Long(distances.map(|one| one as u32).collect()),
+            _ => Distances::Wide(distances.collect()),
+        }
+    }
+
+    fn at(&self, at: usize) -> u64 {
+        match self {
+            Distances::Word(distances) => u64::from(distances[at]),
+            Distances::Long(distances) => u64::from(distances[at]),
+            Distances::Wide(distances) => distances[at],
+        }
+    }
+
+    /// How many are below a distance.
+    fn below(&self, distance: u64) -> usize {
+        match self {
+            Distances::Word(distances) => distances.partition_point(|&have| u64::from(have) < distance),
+            Distances::Long(distances) => distances.partition_point(|&have| u64::from(have) < distance),
+            Distances::Wide(distances) => distances.partition_point(|&have| have < distance),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Distances::Word(distances) => distances.len() * 2,
+            Distances::Long(distances) => distances.len() * 4,
+            Distances::Wide(distances) => distances.len() * 8,
+        }
     }
 }
 
-/// Up to 1,024 neighbouring numbers.
+/// The numbers of a leaf.
+#[derive(Clone)]
+enum LeafNumbers {
+    /// Each one more than the one before.
+    Run,
+    /// Several such runs: the first number and the first row of each.
+    Runs {
+        numbers: Distances,
+        rows: Box<[u16]>,
+    },
+    Each(Distances),
+}
+
+impl LeafNumbers {
+    /// Of runs of numbers that ascend by one and perhaps go on in the next run.
+    fn of(runs: &[UnpackedRun], rows: usize) -> LeafNumbers {
+        let first = runs[0].row.number.digits();
+        let span = runs[runs.len() - 1].next() - 1 - first;
+        if span as usize == rows - 1 {
+            return LeafNumbers::Run;
+        }
+        let (mut begins, mut row, mut next): (Vec<(u64, u16)>, u64, u64) = (Vec::new(), 0, 0);
+        for run in runs {
+            let number = run.row.number.digits();
+            if begins.is_empty() || number != next {
+                begins.push((number - first, row as u16));
+            }
+            (row, next) = (row + run.count, run.next());
+        }
+        // A run takes as much room as two distances, and a search for a row.
+        if begins.len() * 4 <= rows {
+            let numbers = Distances::of(begins.iter().map(|(number, _)| *number), span);
+            return LeafNumbers::Runs { numbers, rows: begins.iter().map(|(_, row)| *row).collect() };
+        }
+        let each = |run: &UnpackedRun| run.row.number.digits() - first..run.next() - first;
+        LeafNumbers::Each(Distances::of(runs.iter().flat_map(each), span))
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            LeafNumbers::Run => 0,
+            LeafNumbers::Runs { numbers, rows } => numbers.bytes() + rows.len() * 2,
+            LeafNumbers::Each(distances) => distances.bytes(),
+        }
+    }
+}
+
+/// With which row each stretch of a leaf begins.
+#[derive(Clone)]
+enum Begins {
+    /// All rows are one stretch.
+    One,
+    /// Each row is a stretch of its own.
+    Each,
+    Rows(Box<[u16]>),
+}
+
+impl Begins {
+    /// And one row of each stretch.
+    fn of(runs: &[UnpackedRun], rows: usize) -> (Begins, Vec<UnpackedRow>) {
+        let (mut begins, mut firsts, mut row): (Vec<u16>, Vec<UnpackedRow>, u64) = (Vec::new(), Vec::new(), 0);
+        for run in runs {
+            if firsts.last().is_none_or(|last: &UnpackedRow| !last.agrees(&run.row)) {
+                begins.push(row as u16);
+                firsts.push(run.row);
+            }
+            row += run.count;
+        }
+        if begins.len() == 1 {
+            (Begins::One, firsts)
+        } else if begins.len() * 2 <= rows {
+            (Begins::Rows(begins.into()), firsts)
+        } else {
+            (Begins::Each, runs.iter().flat_map(|run| std::iter::repeat_n(run.row, run.count as usize)).collect())
+        }
+    }
+}
+
+/// Up to 1,024 runs of neighbours.
 #[derive(Clone)]
 pub(super) struct Leaf {
     first: u64,
     last: u64,
     len: u16,
     numbers: LeafNumbers,
+    begins: Begins,
     pub profiles: PackedColumn,
     /// How many rows have each of the values of `profiles`.
     pub profile_counts: Box<[u16]>,
@@ -325,32 +459,28 @@ fn time(cell: i64) -> Option<Time> {
 }
 
 impl Leaf {
-    fn of(rows: &[UnpackedRow]) -> Leaf {
-        let (first, last) = (rows[0].number.digits(), rows[rows.len() - 1].number.digits());
-        let offsets = rows.iter().map(|row| row.number.digits() - first);
-        let numbers = match last - first {
-            span if span as usize == rows.len() - 1 => LeafNumbers::Run,
-            span if span <= u64::from(u16::MAX) => LeafNumbers::of_words(offsets.map(|offset| offset as u16).collect()),
-            span if span <= u64::from(u32::MAX) => LeafNumbers::Long(offsets.map(|offset| offset as u32).collect()),
-            _ => LeafNumbers::Wide(offsets.collect()),
-        };
-        let profiles = PackedColumn::of(rows.iter().map(|row| row.profile.get().map_or(-1, |at| at as i64)));
-        let mut profile_counts = vec![0; profiles.values.len()];
-        (0..rows.len()).for_each(|row| profile_counts[profiles.code(row)] += 1);
-        Leaf {
-            first,
-            last,
-            len: rows.len() as u16,
-            numbers,
-            profiles,
-            profile_counts: profile_counts.into(),
-            version: PackedColumn::of(rows.iter().map(|row| row.version as i64)),
-            assigned_at: PackedColumn::of(rows.iter().map(|row| cell(row.assigned_at))),
-            expires_at: PackedColumn::of(rows.iter().map(|row| cell(row.expires_at))),
-            since: PackedColumn::of(rows.iter().map(|row| row.since.seconds())),
-            until: PackedColumn::of(rows.iter().map(|row| cell(row.until))),
+    fn of(runs: &[UnpackedRun]) -> Leaf {
+        let rows = runs.iter().map(|run| run.count as usize).sum();
+        let (begins, firsts) = Begins::of(runs, rows);
+        let mut leaf = Leaf {
+            first: runs[0].row.number.digits(),
+            last: runs[runs.len() - 1].next() - 1,
+            len: rows as u16,
+            numbers: LeafNumbers::of(runs, rows),
+            begins,
+            profiles: PackedColumn::of(firsts.iter().map(|row| row.profile.get().map_or(-1, |at| at as i64))),
+            profile_counts: Box::default(),
+            version: PackedColumn::of(firsts.iter().map(|row| row.version as i64)),
+            assigned_at: PackedColumn::of(firsts.iter().map(|row| cell(row.assigned_at))),
+            expires_at: PackedColumn::of(firsts.iter().map(|row| cell(row.expires_at))),
+            since: PackedColumn::of(firsts.iter().map(|row| row.since.seconds())),
+            until: PackedColumn::of(firsts.iter().map(|row| cell(row.until))),
             doubtful: OnceLock::new(),
-        }
+        };
+        let mut counts = vec![0; leaf.profiles.values.len()];
+        (0..leaf.stretches()).for_each(|at| counts[leaf.profiles.code(at)] += leaf.rows_of(at).len() as u16);
+        leaf.profile_counts = counts.into();
+        leaf
     }
 
     pub(super) fn len(&self) -> usize {
@@ -365,34 +495,114 @@ impl Leaf {
         self.last
     }
 
+    /// How many stretches its rows are.
+    pub(super) fn stretches(&self) -> usize {
+        match &self.begins {
+            Begins::One => 1,
+            Begins::Each => self.len(),
+            Begins::Rows(rows) => rows.len(),
+        }
+    }
+
+    /// The stretch of a row.
+    pub(super) fn stretch(&self, row: usize) -> usize {
+        match &self.begins {
+            Begins::One => 0,
+            Begins::Each => row,
+            Begins::Rows(rows) => rows.partition_point(|&begin| usize::from(begin) <= row) - 1,
+        }
+    }
+
+    /// The rows of a stretch.
+    pub(super) fn rows_of(&self, stretch: usize) -> Range<usize> {
+        match &self.begins {
+            Begins::One => 0..self.len(),
+            Begins::Each => stretch..stretch + 1,
+            Begins::Rows(rows) => {
+                let end = rows.get(stretch + 1).map_or(self.len(), |&next| usize::from(next));
+                usize::from(rows[stretch])..end
+            }
+        }
+    }
+
     pub(super) fn number(&self, row: usize) -> u64 {
         self.first
             + match &self.numbers {
                 LeafNumbers::Run => row as u64,
-                LeafNumbers::Runs(runs) => {
-                    let (offset, begin) = runs[runs.partition_point(|run| usize::from(run.1) <= row) - 1];
-                    u64::from(offset) + row as u64 - u64::from(begin)
+                LeafNumbers::Runs { numbers, rows } => {
+                    let run = rows.partition_point(|&begin| usize::from(begin) <= row) - 1;
+                    numbers.at(run) + row as u64 - u64::from(rows[run])
                 }
-                LeafNumbers::Word(offsets) => u64::from(offsets[row]),
-                LeafNumbers::Long(offsets) => u64::from(offsets[row]),
-                LeafNumbers::Wide(offsets) => offsets[row],
+                LeafNumbers::Each(distances) => distances.at(row),
             }
+    }
+
+    /// Some rows as runs of numbers that ascend by one: the first number and the
+    /// rows of each.
+    pub(super) fn number_runs(&self, rows: Range<usize>) -> impl Iterator<Item = (u64, Range<usize>)> {
+        let mut run = match &self.numbers {
+            LeafNumbers::Runs { rows: begins, .. } => {
+                begins.partition_point(|&begin| usize::from(begin) <= rows.start).saturating_sub(1)
+            }
+            LeafNumbers::Run | LeafNumbers::Each(_) => 0,
+        };
+        let mut at = rows.start;
+        std::iter::from_fn(move || {
+            if at >= rows.end {
+                return None;
+            }
+            let from = at;
+            let (number, end) = match &self.numbers {
+                LeafNumbers::Run => (from as u64, self.len()),
+                LeafNumbers::Each(distances) => (distances.at(from), from + 1),
+                LeafNumbers::Runs { numbers, rows: begins } => {
+                    let number = numbers.at(run) + from as u64 - u64::from(begins[run]);
+                    run += 1;
+                    (number, begins.get(run).map_or(self.len(), |&next| usize::from(next)))
+                }
+            };
+            at = end.min(rows.end);
+            Some((self.first + number, from..at))
+        })
+    }
+
+    /// Some rows as runs of numbers that ascend by one and say the same.
+    fn runs(&self, rows: Range<usize>) -> impl Iterator<Item = UnpackedRun> {
+        let mut stretch = if rows.is_empty() { 0 } else { self.stretch(rows.start) };
+        let mut values = self.values(stretch);
+        let (mut numbers, mut left) = (self.number_runs(rows), None);
+        std::iter::from_fn(move || {
+            let (number, rows) = left.take().or_else(|| numbers.next())?;
+            while self.rows_of(stretch).end <= rows.start {
+                stretch += 1;
+                values = self.values(stretch);
+            }
+            let end = self.rows_of(stretch).end.min(rows.end);
+            let count = (end - rows.start) as u64;
+            left = (end < rows.end).then_some((number + count, end..rows.end));
+            let number = E164::new(number).expect("what came in as a number");
+            Some(UnpackedRun { row: UnpackedRow { number, ..values }, count })
+        })
+    }
+
+    /// Adds the numbers of some rows to a list.
+    pub(super) fn list(&self, rows: Range<usize>, out: &mut Vec<u64>) {
+        self.number_runs(rows).for_each(|(number, rows)| out.extend(number..number + rows.len() as u64));
     }
 
     /// How many of its rows have a number below this one.
     pub(super) fn rank(&self, number: u64) -> usize {
-        let Some(offset) = number.checked_sub(self.first) else { return 0 };
+        let Some(distance) = number.checked_sub(self.first) else { return 0 };
         match &self.numbers {
-            LeafNumbers::Run => (offset as usize).min(self.len()),
-            LeafNumbers::Runs(runs) => {
-                let after = runs.partition_point(|run| u64::from(run.0) <= offset);
-                let (begins, row) = runs[after - 1];
-                let end = runs.get(after).map_or(self.len(), |run| usize::from(run.1));
-                (usize::from(row) + (offset - u64::from(begins)) as usize).min(end)
+            LeafNumbers::Run => usize::try_from(distance).unwrap_or(usize::MAX).min(self.len()),
+            LeafNumbers::Runs { numbers, rows } => {
+                let after = numbers.below(distance.saturating_add(1));
+                let row = usize::from(rows[after - 1]);
+                let end = rows.get(after).map_or(self.len(), |&next| usize::from(next));
+                let into = distance - numbers.at(after - 1);
+                usize::try_from(into).unwrap_or(usize::MAX).saturating_add(row).min(end)
             }
-            LeafNumbers::Word(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
-            LeafNumbers::Long(offsets) => offsets.partition_point(|&have| u64::from(have) < offset),
-            LeafNumbers::Wide(offsets) => offsets.partition_point(|&have| have < offset),
+            LeafNumbers::Each(distances) => distances.below(distance),
         }
     }
 
@@ -402,20 +612,25 @@ impl Leaf {
     }
 
     pub(super) fn row(&self, row: usize) -> UnpackedRow {
+        let number = E164::new(self.number(row)).expect("what came in as a number");
+        UnpackedRow { number, ..self.values(self.stretch(row)) }
+    }
+
+    /// What the rows of a stretch say; the number is that of one of them.
+    fn values(&self, stretch: usize) -> UnpackedRow {
         UnpackedRow {
-            number: E164::new(self.number(row)).expect("what came in as a number"),
-            profile: Index::at(self.profiles.value(row) as usize),
-            version: self.version.value(row) as u64,
-            assigned_at: time(self.assigned_at.value(row)),
-            expires_at: time(self.expires_at.value(row)),
-            since: Time::new(self.since.value(row)).expect("what came in as a time"),
-            until: time(self.until.value(row)),
+            number: E164::new(self.first).expect("what came in as a number"),
+            profile: Index::at(self.profiles.value(stretch) as usize),
+            version: self.version.value(stretch) as u64,
+            assigned_at: time(self.assigned_at.value(stretch)),
+            expires_at: time(self.expires_at.value(stretch)),
+            since: Time::new(self.since.value(stretch)).expect("what came in as a time"),
+            until: time(self.until.value(stretch)),
         }
     }
 
     /// Adds the rows to a digest; `weights` are those of a profile, of which a
-    /// row is named. A leaf of neighbours that say the same costs what one row
-    /// costs.
+    /// row is named. A run of numbers costs what one number costs.
     pub(super) fn weigh(&self, digest: &mut RowDigest, mut weights: impl FnMut(usize, UnpackedRow) -> Weights) {
         let columns = [
             (DigestTerm::Version, &self.version),
@@ -424,34 +639,27 @@ impl Leaf {
             (DigestTerm::Since, &self.since),
             (DigestTerm::Until, &self.until),
         ];
-        let same = |column: &PackedColumn| matches!(column.codes, Codes::Same);
-        let alike = same(&self.profiles) && columns.iter().all(|(_, column)| same(column));
-        let (rows, all) = match &self.numbers {
-            LeafNumbers::Run if alike => (Vec::new(), Moments::run(self.first, u64::from(self.len))),
-            LeafNumbers::Runs(runs) if alike => {
-                let ends = runs[1..].iter().map(|run| run.1).chain([self.len]);
-                let mut all = Moments::default();
-                for (&(offset, row), end) in runs.iter().zip(ends) {
-                    all.add(Moments::run(self.first + u64::from(offset), u64::from(end - row)));
-                }
-                (Vec::new(), all)
-            }
-            _ => {
-                let rows: Vec<Moments> = (0..self.len()).map(|row| Moments::of(self.number(row))).collect();
-                let mut all = Moments::default();
-                rows.iter().for_each(|of| all.add(*of));
-                (rows, all)
-            }
+        let of = |(number, rows): (u64, Range<usize>)| match rows.len() {
+            1 => Moments::of(number),
+            count => Moments::run(number, count as u64),
         };
+        let sum = |moments: &mut dyn Iterator<Item = Moments>| {
+            let mut sum = Moments::default();
+            moments.for_each(|of| sum.add(of));
+            sum
+        };
+        let stretch = |at: usize| sum(&mut self.number_runs(self.rows_of(at)).map(of));
+        let stretches: Vec<Moments> = (0..self.stretches()).map(stretch).collect();
+        let all = sum(&mut stretches.iter().copied());
         let mut sums = Vec::new();
-        self.profiles.moments(&rows, all, &mut sums);
-        let first_rows = self.profiles.first_rows(self.len());
-        for (code, (of, row)) in sums.iter().zip(first_rows).enumerate() {
-            let weights = weights(self.profiles.values[code] as usize, self.row(row));
+        self.profiles.moments(&stretches, all, &mut sums);
+        let firsts = self.profiles.first_stretches(self.stretches());
+        for (code, (of, stretch)) in sums.iter().zip(firsts).enumerate() {
+            let weights = weights(self.profiles.values[code] as usize, self.values(stretch));
             digest.words(weights, *of, u64::from(self.profile_counts[code]));
         }
         for (figure, column) in columns {
-            column.moments(&rows, all, &mut sums);
+            column.moments(&stretches, all, &mut sums);
             for (of, &cell) in sums.iter().zip(&column.values) {
                 let value = match figure {
                     DigestTerm::Version => cell as u64,
@@ -467,25 +675,26 @@ impl Leaf {
     /// The rows whose number is probably not what was meant (`plan::doubt`).
     fn doubtful(&self, scan: &mut Scan) -> &[(u16, Doubt)] {
         self.doubtful.get_or_init(|| {
-            let doubt = |row: u16| {
-                let number = E164::new(self.number(usize::from(row))).expect("what came in as a number");
-                Some((row, scan.doubt(number)?))
-            };
-            (0..self.len).filter_map(doubt).collect()
+            let mut found = Vec::new();
+            for (number, rows) in self.number_runs(0..self.len()) {
+                let run =
+                    NumberRun { first: E164::new(number).expect("what came in as a number"), count: rows.len() as u64 };
+                scan.doubts(run, |doubtful, doubt| {
+                    found.push(((rows.start as u64 + doubtful.digits() - number) as u16, doubt));
+                });
+            }
+            found.into()
         })
     }
 
     fn bytes(&self) -> usize {
-        let numbers = match &self.numbers {
-            LeafNumbers::Run => 0,
-            LeafNumbers::Runs(runs) => runs.len() * 4,
-            LeafNumbers::Word(offsets) => offsets.len() * 2,
-            LeafNumbers::Long(offsets) => offsets.len() * 4,
-            LeafNumbers::Wide(offsets) => offsets.len() * 8,
+        let begins = match &self.begins {
+            Begins::One | Begins::Each => 0,
+            Begins::Rows(rows) => rows.len() * 2,
         };
         let columns = [&self.profiles, &self.version, &self.assigned_at, &self.expires_at, &self.since, &self.until];
         let columns: usize = columns.iter().map(|column| column.bytes()).sum();
-        size_of::<Leaf>() + 16 + numbers + columns + self.profile_counts.len() * 2
+        size_of::<Leaf>() + 16 + self.numbers.bytes() + begins + columns + self.profile_counts.len() * 2
     }
 }
 
@@ -654,23 +863,22 @@ impl RowStore {
         Seeker { rows: self, chunk: 0, leaf: 0, next: 0 }
     }
 
-    /// The rows with some put in, replaced or taken out, ascending strictly.
-    pub(super) fn edited(&self, edits: &[(u64, Option<UnpackedRow>)]) -> RowStore {
+    /// The rows with some put in, replaced or taken out: edits ascend and do not
+    /// overlap.
+    pub(super) fn edited(&self, edits: &[RowEdit]) -> RowStore {
         let mut builder = RowStoreBuilder::default();
-        let mut edits = edits;
+        let mut edits = PendingEdits { head: None, rest: edits };
         if self.chunks.is_empty() {
-            builder.rows.extend(edits.iter().filter_map(|(_, row)| *row));
+            edits.before(u64::MAX).iter().for_each(|edit| builder.edit(edit));
             return builder.finish();
         }
         for (at, chunk) in self.chunks.iter().enumerate() {
             // A chunk takes the edits up to where the next one begins.
-            let next = self.chunks.get(at + 1).map_or(u64::MAX, |next| next.first());
-            let (now, later) = edits.split_at(edits.partition_point(|(number, _)| *number < next));
-            edits = later;
+            let now = edits.before(self.chunks.get(at + 1).map_or(u64::MAX, |next| next.first()));
             if now.is_empty() {
                 builder.share_chunk(chunk);
             } else {
-                edit_chunk(chunk, now, &mut builder);
+                edit_chunk(chunk, &now, &mut builder);
             }
         }
         builder.finish()
@@ -681,39 +889,82 @@ impl RowStore {
     }
 }
 
-fn edit_chunk(chunk: &RowChunk, mut edits: &[(u64, Option<UnpackedRow>)], builder: &mut RowStoreBuilder) {
+/// Edits that are still to be made.
+struct PendingEdits<'e> {
+    /// The rest of one of which the beginning is made.
+    head: Option<RowEdit>,
+    rest: &'e [RowEdit],
+}
+
+impl PendingEdits<'_> {
+    /// Those of numbers below a limit.
+    fn before(&mut self, limit: u64) -> Vec<RowEdit> {
+        let mut now = Vec::new();
+        while let Some(edit) = self.head.or_else(|| self.rest.first().copied()).filter(|edit| edit.first < limit) {
+            if self.head.take().is_none() {
+                self.rest = &self.rest[1..];
+            }
+            if edit.last >= limit {
+                now.push(RowEdit { last: limit - 1, ..edit });
+                self.head = Some(RowEdit { first: limit, ..edit });
+                break;
+            }
+            now.push(edit);
+        }
+        now
+    }
+}
+
+fn edit_chunk(chunk: &RowChunk, edits: &[RowEdit], builder: &mut RowStoreBuilder) {
+    let mut edits = PendingEdits { head: None, rest: edits };
     for (at, leaf) in chunk.leaves.iter().enumerate() {
-        let next = chunk.leaves.get(at + 1).map_or(u64::MAX, |next| next.first);
-        let (now, later) = edits.split_at(edits.partition_point(|(number, _)| *number < next));
-        edits = later;
+        let now = edits.before(chunk.leaves.get(at + 1).map_or(u64::MAX, |next| next.first));
         if now.is_empty() {
             builder.share(leaf);
             continue;
         }
         let mut from = 0;
-        for (number, row) in now {
-            let to = leaf.rank(*number);
-            builder.rows.extend((from..to).map(|row| leaf.row(row)));
-            from = to + usize::from(to < leaf.len() && leaf.number(to) == *number);
-            builder.rows.extend(*row);
+        for edit in &now {
+            leaf.runs(from..leaf.rank(edit.first)).for_each(|run| builder.add(run));
+            from = leaf.rank(edit.last + 1);
+            builder.edit(edit);
         }
-        builder.rows.extend((from..leaf.len()).map(|row| leaf.row(row)));
+        leaf.runs(from..leaf.len()).for_each(|run| builder.add(run));
     }
 }
 
-/// Makes leaves and chunks out of rows that come in order.
+/// Makes leaves and chunks out of runs that come in order.
 #[derive(Default)]
 pub(super) struct RowStoreBuilder {
-    rows: Vec<UnpackedRow>,
+    runs: Vec<UnpackedRun>,
+    /// How many rows they are.
+    rows: usize,
     leaves: Vec<Arc<Leaf>>,
     chunks: Vec<Arc<RowChunk>>,
 }
 
 impl RowStoreBuilder {
-    pub(super) fn push(&mut self, row: UnpackedRow) {
-        self.rows.push(row);
-        if self.rows.len() == LEAF_ROWS {
+    pub(super) fn push(&mut self, run: UnpackedRun) {
+        self.add(run);
+        if self.runs.len() == LEAF_RUNS || self.rows >= LEAF_ROWS {
             self.pack();
+        }
+    }
+
+    fn edit(&mut self, edit: &RowEdit) {
+        if let Some(row) = edit.row {
+            let number = E164::new(edit.first).expect("a number of the edit");
+            self.add(UnpackedRun { row: UnpackedRow { number, ..row }, count: edit.last - edit.first + 1 });
+        }
+    }
+
+    fn add(&mut self, run: UnpackedRun) {
+        self.rows += run.count as usize;
+        match self.runs.last_mut() {
+            Some(last) if last.next() == run.row.number.digits() && last.row.agrees(&run.row) => {
+                last.count += run.count
+            }
+            _ => self.runs.push(run),
         }
     }
 
@@ -728,18 +979,40 @@ impl RowStoreBuilder {
         self.chunks.push(chunk.clone());
     }
 
-    /// Turns the rows at hand into leaves of about the same size.
+    /// Turns the runs at hand into leaves of about the same size.
     fn pack(&mut self) {
-        let rows = std::mem::take(&mut self.rows);
-        if rows.is_empty() {
-            return;
+        let (mut runs, rows) = (std::mem::take(&mut self.runs), std::mem::take(&mut self.rows));
+        let by_runs = if runs.len() <= LEAF_RUNS { 1 } else { runs.len().div_ceil(LEAF_FILL) };
+        let leaves = by_runs.max(rows.div_ceil(LEAF_ROWS));
+        if leaves <= 1 {
+            if !runs.is_empty() {
+                self.place(Arc::new(Leaf::of(&runs)));
+            }
+        } else {
+            let (most_runs, most_rows) = (runs.len().div_ceil(leaves), rows.div_ceil(leaves) as u64);
+            let (mut part, mut room): (Vec<UnpackedRun>, u64) = (Vec::with_capacity(most_runs), most_rows);
+            for mut run in runs.drain(..) {
+                while run.count > room {
+                    part.extend((room > 0).then_some(UnpackedRun { count: room, ..run }));
+                    run = run.without(room);
+                    self.place(Arc::new(Leaf::of(&part)));
+                    part.clear();
+                    room = most_rows;
+                }
+                room -= run.count;
+                part.push(run);
+                if part.len() == most_runs {
+                    self.place(Arc::new(Leaf::of(&part)));
+                    part.clear();
+                    room = most_rows;
+                }
+            }
+            if !part.is_empty() {
+                self.place(Arc::new(Leaf::of(&part)));
+            }
         }
-        let leaves = if rows.len() <= LEAF_ROWS { 1 } else { rows.len().div_ceil(LEAF_FILL) };
-        for part in rows.chunks(rows.len().div_ceil(leaves)) {
-            self.place(Arc::new(Leaf::of(part)));
-        }
-        self.rows = rows;
-        self.rows.clear();
+        runs.clear();
+        self.runs = runs;
     }
 
     fn place(&mut self, leaf: Arc<Leaf>) {
@@ -778,6 +1051,27 @@ pub(super) struct Seeker<'a> {
 
 impl<'a> Seeker<'a> {
     pub(super) fn find(&mut self, number: u64) -> Option<(&'a Leaf, usize)> {
+        let leaf = self.leaf_from(number)?;
+        let is_next = self.next < leaf.len() && leaf.number(self.next) == number;
+        let row = if is_next { self.next } else { leaf.find(number)? };
+        self.next = row + 1;
+        Some((leaf, row))
+    }
+
+    /// The numbers from `first` to `last` that there are, as runs, added to a list.
+    pub(super) fn runs(&mut self, first: u64, last: u64, out: &mut Vec<UnpackedRun>) {
+        let mut from = first;
+        while let Some(leaf) = self.leaf_from(from).filter(|leaf| leaf.first <= last) {
+            out.extend(leaf.runs(leaf.rank(from)..leaf.rank(last + 1)));
+            if leaf.last >= last {
+                break;
+            }
+            from = leaf.last + 1;
+        }
+    }
+
+    /// The first leaf that ends at a number or after it.
+    fn leaf_from(&mut self, number: u64) -> Option<&'a Leaf> {
         if self.rows.chunks.get(self.chunk)?.last() < number {
             self.chunk += self.rows.chunks[self.chunk..].partition_point(|chunk| chunk.last() < number);
             self.leaf = 0;
@@ -786,10 +1080,6 @@ impl<'a> Seeker<'a> {
         if chunk.lasts[self.leaf] < number {
             self.leaf += chunk.lasts[self.leaf..].partition_point(|&last| last < number);
         }
-        let leaf = &chunk.leaves[self.leaf];
-        let is_next = self.next < leaf.len() && leaf.number(self.next) == number;
-        let row = if is_next { self.next } else { leaf.find(number)? };
-        self.next = row + 1;
-        Some((leaf, row))
+        Some(&chunk.leaves[self.leaf])
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::filter::stage;
 use super::pattern::{DigitPattern, Hit};
 use super::rows::{Leaf, LeafDates, NEVER, PackedColumn, Profile, Seeker};
-use super::set::{GroupMembers, MADE_AT_ONCE, Segment, Set, SetGroups};
+use super::set::{GroupMembers, MADE_AT_ONCE, Segment, Set, SetGroups, SetPart, SolidSearch};
 use super::sieve::{ENDINGS, Sieve};
 use super::table::Index;
 use super::{Filter, Order, Pattern, Selection, Snapshot, SortKey, Window};
@@ -178,10 +178,11 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
 
     /// Whether one row is let through.
     fn row(&self, leaf: &Leaf, row: usize) -> bool {
-        let profile = self.snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
-        let dates = self.expiry(leaf.expires_at.value(row))
-            & self.assignment(leaf.assigned_at.value(row))
-            & self.end(leaf.until.value(row));
+        let stretch = leaf.stretch(row);
+        let profile = self.snapshot.profile(Index::at(leaf.profiles.value(stretch) as usize));
+        let dates = self.expiry(leaf.expires_at.value(stretch))
+            & self.assignment(leaf.assigned_at.value(stretch))
+            & self.end(leaf.until.value(stretch));
         self.profile(profile) & dates != NOTHING
     }
 
@@ -231,7 +232,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
                 continue;
             }
             let mut list = |out: &mut Vec<u64>| {
-                sight.rows(leaf, None, &mut |row| out.push(leaf.number(row)));
+                sight.stretches(leaf, None, &mut |stretch| leaf.list(leaf.rows_of(stretch), out));
             };
             let batch = MatchBatch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
             if !take(batch) {
@@ -256,7 +257,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
     }
 
     /// How many rows of a leaf match, and by what; looks at as little as
-    /// decides. Each column is asked by its few distinct values: rows are gone
+    /// decides. Each column is asked by its few distinct values: stretches are gone
     /// through only where some of them pass and others do not.
     fn leaf(&self, leaf: &Leaf, sight: &mut Sight) -> usize {
         sight.profiles.clear();
@@ -301,19 +302,21 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
             (Some(_), None) => (&leaf.assigned_at, &sight.assignments),
             (Some(_), Some(_)) => (&leaf.until, &sight.ends),
         };
-        let rest = |row: usize, lets: Lets| {
-            let expiry = expiry.unwrap_or_else(|| sight.expiries[leaf.expires_at.code(row)]);
-            let assignment = assignment.unwrap_or_else(|| sight.assignments[leaf.assigned_at.code(row)]);
-            let end = end.unwrap_or_else(|| sight.ends[leaf.until.code(row)]);
+        let rest = |stretch: usize, lets: Lets| {
+            let expiry = expiry.unwrap_or_else(|| sight.expiries[leaf.expires_at.code(stretch)]);
+            let assignment = assignment.unwrap_or_else(|| sight.assignments[leaf.assigned_at.code(stretch)]);
+            let end = end.unwrap_or_else(|| sight.ends[leaf.until.code(stretch)]);
             lets & expiry & assignment & end != NOTHING
         };
-        let list = &mut sight.list;
-        column.rows_where(leaf.len(), |code| answers[code] & any != NOTHING, &mut sight.codes, &mut |row| {
-            if rest(row, sight.profiles[leaf.profiles.code(row)]) {
-                list.push(row as u16);
+        let (list, mut rows) = (&mut sight.list, 0);
+        let wanted = |code: usize| answers[code] & any != NOTHING;
+        column.stretches_where(leaf.stretches(), wanted, &mut sight.codes, &mut |stretch| {
+            if rest(stretch, sight.profiles[leaf.profiles.code(stretch)]) {
+                list.push(stretch as u16);
+                rows += leaf.rows_of(stretch).len();
             }
         });
-        sight.list.len()
+        rows
     }
 
     fn walk_sets(&self, sets: &[&Set], asks_rows: bool, after: Option<u64>, take: &mut TakeBatch<'_>) {
@@ -339,7 +342,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
         for part in order[0].parts() {
             let goes_on = match part.serves(digits, &mut may_make) {
                 true => part.segments.iter().all(|segment| walk.segment(segment, value, &mut ranks, take)),
-                false => walk.groups(order[0].groups_of(part), take),
+                false => walk.part(order[0], part, take),
             };
             if !goes_on {
                 return;
@@ -362,6 +365,27 @@ struct SetWalk<'w, 'a, 'f> {
 }
 
 impl SetWalk<'_, '_, '_> {
+    /// Hands over what matches in a part of the set by group, or by chunk where most
+    /// groups are full; `false` where that is the end.
+    fn part(&mut self, set: &Set, part: &SetPart, take: &mut TakeBatch<'_>) -> bool {
+        let plain = self.others.is_empty() && !self.asks_rows && self.after.is_none();
+        let digits = self.question.digits.as_ref().filter(|_| plain);
+        let Some(mut search) = digits.and_then(SolidSearch::of) else { return self.groups(set.groups_of(part), take) };
+        set.chunks_of(part).all(|chunk| match chunk.search(&mut search) {
+            None => self.groups(chunk.groups(), take),
+            Some((0, ..)) => true,
+            Some((count, first, last)) => {
+                let mut list = |out: &mut Vec<u64>| {
+                    self.groups(chunk.groups(), &mut |batch| {
+                        (batch.list)(out);
+                        true
+                    });
+                };
+                take(MatchBatch { first, last, count, list: &mut list })
+            }
+        })
+    }
+
     /// Hands over what matches in some groups; `false` where that is the end.
     fn groups(&mut self, mut groups: SetGroups<'_>, take: &mut TakeBatch<'_>) -> bool {
         let digits = self.question.digits.as_ref();
@@ -512,7 +536,7 @@ struct Sight {
     codes: Vec<bool>,
 }
 
-/// How the matching rows of a leaf are known.
+/// How the matching stretches of a leaf are known.
 #[derive(Clone, Copy)]
 enum MatchedBy {
     /// Those whose profile lets any of these through.
@@ -535,21 +559,27 @@ impl Sight {
         }
     }
 
-    /// The matching rows of the leaf, or of them those that a column has
+    /// The matching stretches of the leaf, or of them those that a column has
     /// certain values for.
-    fn rows(&mut self, leaf: &Leaf, only: Option<(&PackedColumn, &dyn Fn(i64) -> bool)>, take: &mut dyn FnMut(usize)) {
+    fn stretches(
+        &mut self,
+        leaf: &Leaf,
+        only: Option<(&PackedColumn, &dyn Fn(i64) -> bool)>,
+        take: &mut dyn FnMut(usize),
+    ) {
         let profiles = &self.profiles;
         let lets = |code: usize, dates: Lets| profiles[code] & dates != NOTHING;
         match (self.by, only) {
-            (MatchedBy::List, _) => self.list.iter().for_each(|&row| take(usize::from(row))),
+            (MatchedBy::List, _) => self.list.iter().for_each(|&stretch| take(usize::from(stretch))),
             (MatchedBy::Profiles(dates), None) => {
-                leaf.profiles.rows_where(leaf.len(), |code| lets(code, dates), &mut self.codes, take);
+                let wanted = |code| lets(code, dates);
+                leaf.profiles.stretches_where(leaf.stretches(), wanted, &mut self.codes, take);
             }
             (MatchedBy::Profiles(dates), Some((column, only))) => {
                 let wanted = |code| only(column.values()[code]);
-                column.rows_where(leaf.len(), wanted, &mut self.codes, &mut |row| {
-                    if lets(leaf.profiles.code(row), dates) {
-                        take(row);
+                column.stretches_where(leaf.stretches(), wanted, &mut self.codes, &mut |stretch| {
+                    if lets(leaf.profiles.code(stretch), dates) {
+                        take(stretch);
                     }
                 });
             }
@@ -816,7 +846,7 @@ fn worth(value: Option<i128>, order: Order) -> Worth {
     }
 }
 
-/// An order, with what it takes to say the worth of a row.
+/// An order, with what it takes to say the worth of rows that say the same.
 struct SortScale<'a> {
     snapshot: &'a Snapshot,
     order: Order,
@@ -878,12 +908,12 @@ impl SortScale<'_> {
         }
     }
 
-    fn row(&self, leaf: &Leaf, row: usize) -> Worth {
-        let by_column = |column: &PackedColumn| self.value(column.value(row));
+    fn stretch(&self, leaf: &Leaf, stretch: usize) -> Worth {
+        let by_column = |column: &PackedColumn| self.value(column.value(stretch));
         match self.order.key {
             SortKey::Number => (false, 0),
-            SortKey::State => worth(Some(self.stage(leaf, row).into()), self.order),
-            SortKey::Customer if self.has_ended(leaf, row) => worth(None, self.order),
+            SortKey::State => worth(Some(self.stage(leaf, stretch).into()), self.order),
+            SortKey::Customer if self.has_ended(leaf, stretch) => worth(None, self.order),
             SortKey::AssignedAt => by_column(&leaf.assigned_at),
             SortKey::ExpiresAt => by_column(&leaf.expires_at),
             SortKey::MonthlyCost | SortKey::Customer | SortKey::Application => by_column(&leaf.profiles),
@@ -891,18 +921,18 @@ impl SortScale<'_> {
     }
 
     /// Whether a reservation or a quarantine has ended by time.
-    fn has_ended(&self, leaf: &Leaf, row: usize) -> bool {
-        let until = leaf.until.value(row);
+    fn has_ended(&self, leaf: &Leaf, stretch: usize) -> bool {
+        let until = leaf.until.value(stretch);
         until != NEVER && until <= self.now
     }
 
-    fn stage(&self, leaf: &Leaf, row: usize) -> u8 {
-        let profile = self.snapshot.profile(Index::at(leaf.profiles.value(row) as usize));
+    fn stage(&self, leaf: &Leaf, stretch: usize) -> u8 {
+        let profile = self.snapshot.profile(Index::at(leaf.profiles.value(stretch) as usize));
         let state = match profile.state {
-            State::Reserved | State::Quarantined if self.has_ended(leaf, row) => State::Available,
+            State::Reserved | State::Quarantined if self.has_ended(leaf, stretch) => State::Available,
             state => state,
         };
-        let expires_at = leaf.expires_at.value(row);
+        let expires_at = leaf.expires_at.value(stretch);
         stage(state, profile.application != Index::NONE, expires_at != NEVER && expires_at <= self.now)
     }
 }
@@ -942,7 +972,7 @@ impl<'a> Best<'a> {
             if self.limit.is_some_and(|limit| best >= limit) {
                 break;
             }
-            (0..leaf.len()).for_each(|row| self.offer(leaf, row));
+            (0..leaf.stretches()).for_each(|stretch| self.offer(leaf, stretch));
             self.cut();
         }
         true
@@ -959,18 +989,18 @@ impl<'a> Best<'a> {
                 continue;
             }
             let Some(SortPosition { worth: limit, .. }) = self.limit else {
-                sight.rows(leaf, None, &mut |row| self.offer(leaf, row));
+                sight.stretches(leaf, None, &mut |stretch| self.offer(leaf, stretch));
                 continue;
             };
-            // Only rows with a value that can still come before the limit.
+            // Only those with a value that can still come before the limit.
             let mut early: Vec<usize> = Vec::new();
             {
                 let scale = &self.scale;
                 let wanted = |value: i64| scale.value(value) <= limit;
                 let only = scale.column(leaf).map(|column| (column, &wanted as &dyn Fn(i64) -> bool));
-                sight.rows(leaf, only, &mut |row| early.push(row));
+                sight.stretches(leaf, only, &mut |stretch| early.push(stretch));
             }
-            early.into_iter().for_each(|row| self.offer(leaf, row));
+            early.into_iter().for_each(|stretch| self.offer(leaf, stretch));
         }
         total
     }
@@ -985,7 +1015,7 @@ impl<'a> Best<'a> {
             (batch.list)(&mut numbers);
             for &number in &numbers {
                 if let Some((leaf, row)) = seeker.find(number) {
-                    self.offer(leaf, row);
+                    self.offer_number(self.scale.stretch(leaf, leaf.stretch(row)), number);
                 }
             }
             true
@@ -993,19 +1023,48 @@ impl<'a> Best<'a> {
         total
     }
 
-    fn offer(&mut self, leaf: &Leaf, row: usize) {
-        let number = leaf.number(row);
-        let backwards = self.scale.order == Order { key: SortKey::Number, descending: true };
-        let tie = if backwards { -(number as i64) } else { 0 };
-        let key = SortPosition { worth: self.scale.row(leaf, row), tie, number };
-        if self.limit.is_some_and(|limit| key >= limit) {
+    /// Offers the rows of a stretch. They differ by their numbers only, so once one
+    /// is too late, so are those that come after it in the order.
+    fn offer(&mut self, leaf: &Leaf, stretch: usize) {
+        let worth = self.scale.stretch(leaf, stretch);
+        if self.limit.is_some_and(|limit| worth > limit.worth) {
             return;
+        }
+        let rows = leaf.rows_of(stretch);
+        let most = rows.len().min(self.wanted.saturating_add(1));
+        let mut numbers = Vec::with_capacity(most);
+        match self.backwards() {
+            true => leaf.list(rows.end - most..rows.end, &mut numbers),
+            false => leaf.list(rows.start..rows.start + most, &mut numbers),
+        }
+        if self.backwards() {
+            numbers.reverse();
+        }
+        for number in numbers {
+            if !self.offer_number(worth, number) {
+                break;
+            }
+        }
+    }
+
+    /// Whether the order is the number's, descending.
+    fn backwards(&self) -> bool {
+        self.scale.order == Order { key: SortKey::Number, descending: true }
+    }
+
+    /// Whether a number may be on the page, as far as is known.
+    fn offer_number(&mut self, worth: Worth, number: u64) -> bool {
+        let tie = if self.backwards() { -(number as i64) } else { 0 };
+        let key = SortPosition { worth, tie, number };
+        if self.limit.is_some_and(|limit| key >= limit) {
+            return false;
         }
         self.keys.push(key);
         // Now and then what cannot be on the page is thrown away.
         if self.keys.len() >= self.wanted.saturating_mul(2).saturating_add(64) {
             self.cut();
         }
+        true
     }
 
     /// Throws away what cannot be on the page.

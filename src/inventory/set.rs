@@ -38,7 +38,8 @@
 //! for the whole search; each group is then tested once, by its digits, and its
 //! container is counted between a few endings. It works on every set, so on every
 //! account and application too. Where numbers are scattered there are many groups
-//! for few numbers; those have an inverted index ([`grams`]).
+//! for few numbers; those have an inverted index ([`grams`]). Where most groups of a
+//! chunk are full, four digits are counted by the last digits of groups ([`solid`]).
 //!
 //! Everything is copy-on-write: an edited set shares all chunks it did not
 //! touch with the one before. Invariants: chunks, groups and endings ascend
@@ -46,12 +47,15 @@
 //! Deliberately absent: what a number is, other than its digits.
 
 mod grams;
+mod solid;
 
 use std::sync::{Arc, OnceLock};
 
 use super::sieve::{ENDINGS, Mask, Sieve, WORDS};
 
 pub use grams::{MADE_AT_ONCE, Segment, SetPart};
+use solid::SolidGroups;
+pub use solid::SolidSearch;
 
 /// How many groups a chunk has at the most.
 const CHUNK_GROUPS: usize = 256;
@@ -116,30 +120,24 @@ enum Endings {
 }
 
 impl Endings {
-    /// The smallest form of some endings, sorted, at least one.
-    fn of(endings: &[u16]) -> Endings {
-        let count = endings.len();
+    /// The smallest form of some runs of endings, starts and lengths, that ascend
+    /// and do not touch; at least one.
+    fn of(runs: &[(u16, u16)]) -> Endings {
+        let each = || runs.iter().flat_map(|&(start, length)| start..start + length);
+        let count: usize = runs.iter().map(|run| usize::from(run.1)).sum();
         if count <= 7 {
             let mut few = [0; 7];
-            few[..count].copy_from_slice(endings);
+            few.iter_mut().zip(each()).for_each(|(place, ending)| *place = ending);
             return Endings::Few { count: count as u8, endings: few };
         }
-        let breaks = endings.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
-        let (runs, array, bits) = ((breaks + 1) * 4, count * 2, WORDS * 8);
-        if runs <= array.min(bits) {
-            let mut list: Vec<(u16, u16)> = Vec::with_capacity(breaks + 1);
-            for &ending in endings {
-                match list.last_mut() {
-                    Some((start, length)) if *start + *length == ending => *length += 1,
-                    _ => list.push((ending, 1)),
-                }
-            }
-            Endings::Runs { count: count as u16, runs: list.into() }
+        let (as_runs, array, bits) = (runs.len() * 4, count * 2, WORDS * 8);
+        if as_runs <= array.min(bits) {
+            Endings::Runs { count: count as u16, runs: runs.into() }
         } else if array <= bits {
-            Endings::Array(endings.into())
+            Endings::Array(each().collect())
         } else {
             let mut mask = Mask::EMPTY;
-            endings.iter().for_each(|&ending| mask.insert(ending));
+            runs.iter().for_each(|&(start, length)| mask.insert_range(start, start + length));
             Endings::Bits { count: count as u16, bits: Arc::new(mask) }
         }
     }
@@ -150,6 +148,11 @@ impl Endings {
             Endings::Array(endings) => endings.len(),
             Endings::Runs { count, .. } | Endings::Bits { count, .. } => usize::from(*count),
         }
+    }
+
+    /// Whether these are all endings.
+    fn is_full(&self) -> bool {
+        self.count() == ENDINGS
     }
 
     fn contains(&self, ending: u16) -> bool {
@@ -252,7 +255,7 @@ impl Endings {
 
 #[derive(Clone)]
 enum SetChunk {
-    Dense { count: usize, groups: Vec<(u64, Endings)> },
+    Dense { count: usize, groups: Vec<(u64, Endings)>, solid: OnceLock<Option<Box<SolidGroups>>> },
     Sparse(Vec<u64>),
 }
 
@@ -427,7 +430,7 @@ impl Set {
                         if *have < group {
                             rank += endings.count();
                         } else if *have == group {
-                            endings.for_each(|ending| rank += usize::from(ending <= ending_of(number)));
+                            rank += endings.count_between(0, ending_of(number) + 1);
                         }
                     }
                 }
@@ -488,20 +491,20 @@ impl Set {
         out
     }
 
-    /// The set with some numbers added (`true`) or taken out, ascending
-    /// strictly. What they do not touch is shared.
-    pub fn edited(&self, edits: &[(u64, bool)]) -> Set {
+    /// The set with some numbers added or taken out: edits ascend and do not
+    /// overlap. What they do not touch is shared.
+    pub fn edited(&self, edits: &[SetEdit]) -> Set {
         if edits.is_empty() {
             return self.clone();
         }
+        let edits: Vec<GroupEdit> = edits.iter().flat_map(GroupEdit::of).collect();
         let mut builder = SetBuilder::default();
-        let mut edits = edits;
+        let mut edits = &edits[..];
         let mut at = 0;
         while at < self.chunks.len() || !edits.is_empty() {
             // A chunk takes the edits up to where the next one begins.
             let next = self.chunks.get(at + 1).map_or(u64::MAX, |next| next.first_group());
-            let here = edits.partition_point(|(number, _)| group_of(*number) < next);
-            let (now, later) = edits.split_at(here);
+            let (now, later) = edits.split_at(edits.partition_point(|edit| edit.group < next));
             edits = later;
             match self.chunks.get(at) {
                 Some(chunk) if now.is_empty() => builder.share(chunk),
@@ -525,6 +528,11 @@ impl Set {
             .get_or_init(|| grams::parts(&self.chunks, self.searched.older.as_deref().unwrap_or_default()))
     }
 
+    /// The chunks of one part.
+    pub fn chunks_of(&self, part: &SetPart) -> impl Iterator<Item = PartChunk<'_>> {
+        self.chunks[part.from..part.to].chunks(1).map(PartChunk)
+    }
+
     /// A walk over the groups of one part.
     pub fn groups_of(&self, part: &SetPart) -> SetGroups<'_> {
         SetGroups { chunks: &self.chunks[part.from..part.to], chunk: 0, at: 0 }
@@ -534,14 +542,15 @@ impl Set {
     pub fn bytes(&self) -> usize {
         let chunk = |chunk: &Arc<SetChunk>| match &**chunk {
             SetChunk::Sparse(numbers) => numbers.capacity() * 8,
-            SetChunk::Dense { groups, .. } => {
+            SetChunk::Dense { groups, solid, .. } => {
                 let own = |(_, endings): &(u64, Endings)| match endings {
                     Endings::Few { .. } => 0,
                     Endings::Array(endings) => endings.len() * 2 + 16,
                     Endings::Runs { runs, .. } => runs.len() * 4 + 16,
                     Endings::Bits { .. } => size_of::<Mask>() + 16,
                 };
-                groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>()
+                let solid = solid.get().and_then(Option::as_ref).map_or(0, |solid| solid.bytes());
+                groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>() + solid
             }
         };
         self.chunks.iter().map(|one| chunk(one) + size_of::<SetChunk>() + 24).sum::<usize>() + self.search_bytes()
@@ -551,6 +560,25 @@ impl Set {
     pub fn search_bytes(&self) -> usize {
         let parts = self.searched.parts.get().into_iter().flat_map(|parts| parts.iter());
         parts.flat_map(|part| &part.segments).map(|segment| segment.bytes()).sum()
+    }
+}
+
+/// One chunk of a set.
+#[derive(Clone, Copy)]
+pub struct PartChunk<'a>(&'a [Arc<SetChunk>]);
+
+impl<'a> PartChunk<'a> {
+    pub fn groups(self) -> SetGroups<'a> {
+        SetGroups { chunks: self.0, chunk: 0, at: 0 }
+    }
+
+    /// How many of its numbers a search of four digits finds, and the first and the
+    /// last number that it may have; none where its groups are not mostly full.
+    pub fn search(self, search: &mut SolidSearch<'_>) -> Option<(usize, u64, u64)> {
+        let SetChunk::Dense { groups, solid, .. } = &*self.0[0] else { return None };
+        let solid = solid.get_or_init(|| SolidGroups::of(groups).map(Box::new)).as_deref()?;
+        let [first, last] = [groups[0].0, groups[groups.len() - 1].0].map(|group| group * ENDINGS as u64);
+        Some((search.count(solid, groups), first, last + ENDINGS as u64 - 1))
     }
 }
 
@@ -629,36 +657,58 @@ impl<'a> SetGroups<'a> {
     }
 }
 
+/// Adds the numbers from `first` to `last`, or takes out those that are there.
+#[derive(Clone, Copy, Debug)]
+pub struct SetEdit {
+    pub first: u64,
+    pub last: u64,
+    pub present: bool,
+}
+
+impl SetEdit {
+    pub fn of(number: u64, present: bool) -> SetEdit {
+        SetEdit { first: number, last: number, present }
+    }
+}
+
+/// The part of an edit that is in one group: the endings `from..to`.
+struct GroupEdit {
+    group: u64,
+    from: u16,
+    to: u16,
+    present: bool,
+}
+
+impl GroupEdit {
+    fn of(edit: &SetEdit) -> impl Iterator<Item = GroupEdit> + use<> {
+        let present = edit.present;
+        by_group(edit.first, edit.last).map(move |(group, from, to)| GroupEdit { group, from, to, present })
+    }
+}
+
+/// The groups from one number to another, and which of their endings, `from..to`.
+fn by_group(first: u64, last: u64) -> impl Iterator<Item = (u64, u16, u16)> {
+    (group_of(first)..=group_of(last)).map(move |group| {
+        let base = group * ENDINGS as u64;
+        let (from, to) = (first.max(base), last.min(base + ENDINGS as u64 - 1));
+        (group, (from - base) as u16, (to - base) as u16 + 1)
+    })
+}
+
 /// Puts edits into a chunk.
-fn edit_chunk(chunk: &Arc<SetChunk>, edits: &[(u64, bool)], builder: &mut SetBuilder) {
-    let edited = |group: u64, members: Option<GroupMembers<'_>>, edits: &[(u64, bool)], builder: &mut SetBuilder| {
-        let mut mask = members.map_or(Mask::EMPTY, GroupMembers::mask);
-        for &(number, present) in edits {
-            if present {
-                mask.insert(ending_of(number));
-            } else {
-                mask.remove(ending_of(number));
-            }
-        }
-        let endings: Vec<u16> = mask.iter().collect();
-        if !endings.is_empty() {
-            builder.push(group, &endings);
-        }
-    };
+fn edit_chunk(chunk: &Arc<SetChunk>, edits: &[GroupEdit], builder: &mut SetBuilder) {
     let mut groups = SetGroups { chunks: std::slice::from_ref(chunk), chunk: 0, at: 0 };
     let mut pending = groups.next();
-    for edits in edits.chunk_by(|a, b| group_of(a.0) == group_of(b.0)) {
-        let group = group_of(edits[0].0);
+    for edits in edits.chunk_by(|a, b| a.group == b.group) {
+        let group = edits[0].group;
         while let Some((have, members)) = pending.filter(|(have, _)| *have < group) {
             builder.keep(have, members);
             pending = groups.next();
         }
-        match pending.filter(|(have, _)| *have == group) {
-            Some((_, members)) => {
-                edited(group, Some(members), edits, builder);
-                pending = groups.next();
-            }
-            None => edited(group, None, edits, builder),
+        let members = pending.filter(|(have, _)| *have == group).map(|(_, members)| members);
+        edit_group(group, members, edits, builder);
+        if members.is_some() {
+            pending = groups.next();
         }
     }
     while let Some((have, members)) = pending {
@@ -667,28 +717,60 @@ fn edit_chunk(chunk: &Arc<SetChunk>, edits: &[(u64, bool)], builder: &mut SetBui
     }
 }
 
+fn edit_group(group: u64, members: Option<GroupMembers<'_>>, edits: &[GroupEdit], builder: &mut SetBuilder) {
+    if let [GroupEdit { from: 0, to, present, .. }] = edits
+        && usize::from(*to) == ENDINGS
+    {
+        if *present {
+            builder.push(group, &[(0, *to)]);
+        }
+        return;
+    }
+    let mut mask = members.map_or(Mask::EMPTY, GroupMembers::mask);
+    for &GroupEdit { from, to, present, .. } in edits {
+        match present {
+            true => mask.insert_range(from, to),
+            false => mask.remove_range(from, to),
+        }
+    }
+    let runs: Vec<(u16, u16)> = mask.runs().collect();
+    if !runs.is_empty() {
+        builder.push(group, &runs);
+    }
+}
+
 /// A set in the making, of numbers that ascend strictly.
 #[derive(Default)]
 pub struct Building {
     builder: SetBuilder,
     group: u64,
-    endings: Vec<u16>,
+    /// The endings of that group, as starts and lengths.
+    runs: Vec<(u16, u16)>,
 }
 
 impl Building {
     pub fn push(&mut self, number: u64) {
-        let group = group_of(number);
-        if group != self.group {
-            self.close();
-            self.group = group;
+        self.push_run(number, number);
+    }
+
+    /// Adds the numbers from `first` to `last`.
+    pub fn push_run(&mut self, first: u64, last: u64) {
+        for (group, from, to) in by_group(first, last) {
+            if group != self.group {
+                self.close();
+                self.group = group;
+            }
+            match self.runs.last_mut() {
+                Some((start, length)) if *start + *length == from => *length += to - from,
+                _ => self.runs.push((from, to - from)),
+            }
         }
-        self.endings.push(ending_of(number));
     }
 
     fn close(&mut self) {
-        if !self.endings.is_empty() {
-            self.builder.push(self.group, &self.endings);
-            self.endings.clear();
+        if !self.runs.is_empty() {
+            self.builder.push(self.group, &self.runs);
+            self.runs.clear();
         }
     }
 
@@ -709,16 +791,18 @@ struct SetBuilder {
 }
 
 impl SetBuilder {
-    fn push(&mut self, group: u64, endings: &[u16]) {
-        self.place(group, Endings::of(endings));
+    /// Adds a group of some runs of endings, starts and lengths.
+    fn push(&mut self, group: u64, runs: &[(u16, u16)]) {
+        self.place(group, Endings::of(runs));
     }
 
     fn keep(&mut self, group: u64, members: GroupMembers<'_>) {
         match members.0 {
             MembersOf::Endings(endings) => self.place(group, endings.clone()),
             MembersOf::Numbers(numbers) => {
-                let endings: Vec<u16> = numbers.iter().map(|&number| ending_of(number)).collect();
-                self.push(group, &endings);
+                let breaks = |a: &u64, b: &u64| a + 1 == *b;
+                let runs = numbers.chunk_by(breaks).map(|run| (ending_of(run[0]), run.len() as u16));
+                self.push(group, &runs.collect::<Vec<_>>());
             }
         }
     }
@@ -751,7 +835,7 @@ impl SetBuilder {
             let chunks = groups.len().div_ceil(CHUNK_GROUPS);
             for groups in groups.chunks(groups.len().div_ceil(chunks)) {
                 let count = groups.iter().map(|(_, endings)| endings.count()).sum();
-                self.chunks.push(Arc::new(SetChunk::Dense { count, groups: groups.to_vec() }));
+                self.chunks.push(Arc::new(SetChunk::Dense { count, groups: groups.to_vec(), solid: OnceLock::new() }));
             }
             return;
         }
@@ -836,6 +920,11 @@ mod tests {
             let set = Set::of(model.iter().copied());
             check(&set, &model);
             let all: Vec<u64> = model.iter().copied().collect();
+            let mut building = Building::default();
+            for run in all.chunk_by(|a, b| a + 1 == *b) {
+                building.push_run(run[0], run[run.len() - 1]);
+            }
+            check(&building.finish(), &model);
             for probe in probes {
                 let expected: Vec<u64> = all.iter().skip(probe).take(7).copied().collect();
                 prop_assert_eq!(set.slice(probe, 7), expected);
@@ -860,11 +949,20 @@ mod tests {
             for &(number, present) in &edits {
                 if present { after.insert(number); } else { after.remove(&number); }
             }
-            check(&set.edited(&edits), &after);
+            let one = |edits: &[(u64, bool)]| {
+                let (first, last) = (edits[0].0, edits[edits.len() - 1].0);
+                SetEdit { first, last, present: edits[0].1 }
+            };
+            let single: Vec<SetEdit> = edits.iter().map(|edit| one(std::slice::from_ref(edit))).collect();
+            check(&set.edited(&single), &after);
             check(&set, &model);
+            // Neighbours in one edit come to the same.
+            let alike = |a: &(u64, bool), b: &(u64, bool)| a.0 + 1 == b.0 && a.1 == b.1;
+            let runs: Vec<SetEdit> = edits.chunk_by(alike).map(one).collect();
+            check(&set.edited(&runs), &after);
             // One at a time comes to the same.
             let mut step = set.clone();
-            for edit in edits.iter().take(50) {
+            for edit in single.iter().take(50) {
                 step = step.edited(std::slice::from_ref(edit));
             }
             let mut model = model;

@@ -16,8 +16,9 @@ impl Mask {
         self.0[usize::from(ending >> 6)] |= 1 << (ending & 63);
     }
 
-    pub(super) fn remove(&mut self, ending: u16) {
-        self.0[usize::from(ending >> 6)] &= !(1 << (ending & 63));
+    /// Takes out `from..to`.
+    pub(super) fn remove_range(&mut self, from: u16, to: u16) {
+        words_of(from, to).for_each(|(word, bits)| self.0[word] &= !bits);
     }
 
     pub fn contains(&self, ending: u16) -> bool {
@@ -26,15 +27,32 @@ impl Mask {
 
     /// Adds `from..to`.
     pub fn insert_range(&mut self, from: u16, to: u16) {
-        let (mut at, to) = (u32::from(from), u32::from(to));
-        while at < to {
-            let word = (at >> 6) as usize;
-            let end = to.min((at | 63) + 1);
-            let ones = end - at;
-            let bits = if ones == 64 { u64::MAX } else { ((1_u64 << ones) - 1) << (at & 63) };
-            self.0[word] |= bits;
-            at = end;
+        words_of(from, to).for_each(|(word, bits)| self.0[word] |= bits);
+    }
+
+    /// The first ending from `from` on that is in it, or is not; 10,000 if there is
+    /// none.
+    fn next(&self, from: u16, present: bool) -> u16 {
+        let flip = if present { 0 } else { u64::MAX };
+        let mut at = from;
+        while usize::from(at) < ENDINGS {
+            let rest = (self.0[usize::from(at >> 6)] ^ flip) >> (at & 63);
+            if rest != 0 {
+                return (at + rest.trailing_zeros() as u16).min(ENDINGS as u16);
+            }
+            at = (at | 63) + 1;
         }
+        ENDINGS as u16
+    }
+
+    /// The starts and lengths of its runs.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (u16, u16)> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = self.next(at, true);
+            at = self.next(start, false);
+            (start < at).then_some((start, at - start))
+        })
     }
 
     pub fn count(&self) -> usize {
@@ -78,6 +96,22 @@ impl Mask {
     }
 }
 
+/// The words of a mask that have `from..to`, and which of their bits.
+fn words_of(from: u16, to: u16) -> impl Iterator<Item = (usize, u64)> {
+    let (mut at, to) = (u32::from(from), u32::from(to));
+    std::iter::from_fn(move || {
+        if at >= to {
+            return None;
+        }
+        let end = to.min((at | 63) + 1);
+        let ones = end - at;
+        let bits = if ones == 64 { u64::MAX } else { ((1_u64 << ones) - 1) << (at & 63) };
+        let word = (at >> 6) as usize;
+        at = end;
+        Some((word, bits))
+    })
+}
+
 /// How many ranges a sieve keeps apart.
 const RANGES_MAX: usize = 16;
 
@@ -117,6 +151,14 @@ impl Sieve {
 
     pub fn contains(&self, ending: u16) -> bool {
         self.mask.contains(ending)
+    }
+
+    /// How many endings it lets through.
+    pub(super) fn count(&self) -> usize {
+        match self.ranges() {
+            Some(ranges) => ranges.iter().map(|(from, to)| usize::from(to - from)).sum(),
+            None => self.mask.count(),
+        }
     }
 
     pub(super) fn ranges(&self) -> Option<&[(u16, u16)]> {

@@ -533,8 +533,7 @@ impl Loading {
         let misfit = |misfit: Misfit| StoreError::Corrupt { what: misfit.to_string() };
         // Where numbers with each image go; or why they go nowhere.
         let mut images: Vec<Option<Result<(usize, Image), String>>> = vec![None; batch.images.len()];
-        for &run in &batch.rows {
-            let BatchRow { first, last, version, image, dates } = run;
+        for &BatchRow { first, last, version, image, dates } in &batch.rows {
             let (key, record) = &batch.images[image as usize];
             let known = &mut images[image as usize];
             if known.is_none() {
@@ -551,10 +550,7 @@ impl Loading {
             }
             match known {
                 Some(Ok((place, image))) => {
-                    let loader = &mut self.loaders[*place];
-                    run.numbers()
-                        .try_for_each(|number| loader.place(number, version, *image, dates))
-                        .map_err(misfit)?;
+                    self.loaders[*place].place((first, last), version, *image, dates).map_err(misfit)?;
                 }
                 Some(Err(why)) => {
                     let what = || format!("{} {why}", store::numbers_named((first, last)));

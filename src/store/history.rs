@@ -10,16 +10,16 @@ use super::log::{self, Chain, Skimmed};
 use super::rows::corrupt;
 use super::{LogEntry, LogPiece, LoggedChange, Past, Replayed, StoreError};
 use crate::domain::change::Digest;
-use crate::domain::{E164, EntityChange, NumberChange, PartnerKey};
+use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, RunChange};
 
 /// How many entries are fetched at a time at the most.
 const PAGE: usize = 256;
 /// How many bytes of entities the entries that are fetched at a time have, but
 /// for the last of them.
 pub(super) const ENTRIES_BYTES: usize = 1 << 20;
-/// From how many numbers on a piece is handed over: a few megabytes. It has at
-/// most a group of 10,000 more.
-const PIECE_NUMBERS: usize = 4_096;
+/// From how many runs of numbers on a piece is handed over: a few megabytes. It has
+/// at most a group of 10,000 more.
+const PIECE_RUNS: usize = 4_096;
 
 /// An entry of the log without what it did to numbers.
 pub(super) struct BareEntry {
@@ -97,9 +97,9 @@ struct OpenEntry {
     previous: Digest,
     chain: Chain,
     /// What comes with the next piece.
-    numbers: Vec<NumberChange>,
+    numbers: Vec<RunChange>,
     /// Of groups that have several parts, in each of which a number may be.
-    split: Vec<NumberChange>,
+    split: Vec<RunChange>,
 }
 
 impl EntryReader<'_> {
@@ -117,7 +117,7 @@ impl EntryReader<'_> {
             return log::decode(body, &mut open.split);
         }
         log::decode(body, &mut open.numbers)?;
-        match open.numbers.len() >= PIECE_NUMBERS {
+        match open.numbers.len() >= PIECE_RUNS {
             true => hand_over(&mut open.numbers, self.take),
             false => Ok(()),
         }
@@ -144,9 +144,9 @@ impl EntryReader<'_> {
     fn close(&mut self) -> Result<(), StoreError> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let OpenEntry { version, entry, entities, previous, chain, mut numbers, mut split } = open;
-        log::merge(&mut split);
+        log::merge_runs(&mut split);
         hand_over(&mut numbers, self.take)?;
-        for piece in split.chunks(PIECE_NUMBERS) {
+        for piece in split.chunks(PIECE_RUNS) {
             (self.take)(LogPiece::Numbers(piece.to_vec()))?;
         }
         let digest = chain.finish(self.key, version, &entry, &entities, &previous);
@@ -155,14 +155,14 @@ impl EntryReader<'_> {
 }
 
 fn hand_over(
-    numbers: &mut Vec<NumberChange>,
+    numbers: &mut Vec<RunChange>,
     take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     if numbers.is_empty() {
         return Ok(());
     }
     // A large change is written in batches, each in order.
-    log::merge(numbers);
+    log::merge_runs(numbers);
     take(LogPiece::Numbers(std::mem::take(numbers)))
 }
 
@@ -248,13 +248,13 @@ fn replay_numbers(
             continue;
         }
         // In several parts, a number may have been put twice.
-        let mut numbers = Vec::new();
+        let mut runs = Vec::new();
         for (_, part) in group {
-            log::decode(&body(shelf, version, *part)?, &mut numbers)?;
+            log::decode(&body(shelf, version, *part)?, &mut runs)?;
         }
-        log::merge(&mut numbers);
-        for change in &numbers {
-            take(Replayed::Numbers { first: change.number, count: 1, after: change.after.as_ref() })?;
+        log::merge_runs(&mut runs);
+        for RunChange { first, count, after, .. } in &runs {
+            take(Replayed::Numbers { first: *first, count: *count, after: after.as_ref() })?;
         }
     }
     Ok(())

@@ -8,14 +8,13 @@
 //!
 //! Readable on purpose: the log outlives the program that wrote it.
 
-use std::collections::HashMap;
-
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
-use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record};
+use crate::domain::dictionary::Dictionary;
+use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record, RunChange};
 
 /// First number, count, and the images before and after.
 type LogRun = (u64, u32, u32, u32);
@@ -47,56 +46,58 @@ pub fn group(subject: i64) -> u64 {
 }
 
 /// Splits sorted changes into parts.
-pub fn encode(changes: &[NumberChange]) -> impl Iterator<Item = Encoded> {
-    changes.chunk_by(|a, b| Group::of(a.number) == Group::of(b.number)).map(|group| {
-        let [number, minus_group] = subjects(group[0].number);
-        let subject = if group.len() == 1 { number } else { minus_group };
-        let body = serde_json::to_string(&part(group)).expect("records serialise");
-        Encoded { subject, body }
+pub fn encode(changes: &[RunChange]) -> impl Iterator<Item = Encoded> {
+    let mut left = changes;
+    // Of the first of them, the numbers that are in no part yet.
+    let mut next = changes.first().map_or(0, |change| change.first.digits());
+    std::iter::from_fn(move || {
+        let group = Group::of_digits(next);
+        let end = (group.prefix() + 1) * Group::SIZE;
+        let mut part = PartWriter::default();
+        while let Some(change) = left.first().filter(|change| change.first.digits().max(next) < end) {
+            let (from, to) = (change.first.digits().max(next), change.next().min(end));
+            part.add(from, to - from, change);
+            next = to;
+            if to == change.next() {
+                left = &left[1..];
+                next = left.first().map_or(next, |change| change.first.digits());
+            }
+        }
+        part.encoded()
     })
 }
 
-fn part(group: &[NumberChange]) -> EntryPart<Record> {
-    let mut images = LogImages::default();
-    let mut runs: Vec<LogRun> = Vec::new();
-    for change in group {
-        let before = images.place(0, change.before.as_ref());
-        let after = images.place(1, change.after.as_ref());
-        let number = change.number.digits();
-        match runs.last_mut() {
+/// A part of an entry in the making.
+#[derive(Default)]
+struct PartWriter<'a> {
+    images: Dictionary<&'a Record>,
+    runs: Vec<LogRun>,
+}
+
+impl<'a> PartWriter<'a> {
+    fn add(&mut self, number: u64, numbers: u64, change: &'a RunChange) {
+        let (b, a) = self.runs.last().map_or((0, 0), |&(_, _, b, a)| (b, a));
+        let before = self.image(change.before.as_ref(), b);
+        let after = self.image(change.after.as_ref(), a);
+        match self.runs.last_mut() {
             Some((first, count, b, a)) if *first + u64::from(*count) == number && (*b, *a) == (before, after) => {
-                *count += 1;
+                *count += numbers as u32;
             }
-            _ => runs.push((number, 1, before, after)),
+            _ => self.runs.push((number, numbers as u32, before, after)),
         }
     }
-    EntryPart { images: images.all.into_iter().cloned().collect(), runs }
-}
 
-/// The distinct records of a part.
-#[derive(Default)]
-struct LogImages<'a> {
-    all: Vec<&'a Record>,
-    places: HashMap<&'a Record, u32>,
-    /// The last one on either side: neighbours mostly look alike, and
-    /// comparing is cheaper than hashing.
-    last: [Option<(&'a Record, u32)>; 2],
-}
+    /// The place of an image; 0 is none. `near` is that of the run before.
+    fn image(&mut self, image: Option<&'a Record>, near: u32) -> u32 {
+        image.map_or(0, |image| self.images.place(image, near.checked_sub(1)) + 1)
+    }
 
-impl<'a> LogImages<'a> {
-    fn place(&mut self, side: usize, image: Option<&'a Record>) -> u32 {
-        let Some(image) = image else { return 0 };
-        if let Some((last, place)) = self.last[side]
-            && last == image
-        {
-            return place;
-        }
-        let place = *self.places.entry(image).or_insert_with(|| {
-            self.all.push(image);
-            self.all.len() as u32
-        });
-        self.last[side] = Some((image, place));
-        place
+    fn encoded(self) -> Option<Encoded> {
+        let &(first, count, ..) = self.runs.first()?;
+        let [number, minus_group] = subjects(E164::new(first)?);
+        let subject = if (self.runs.len(), count) == (1, 1) { number } else { minus_group };
+        let part = EntryPart { images: self.images.into_values(), runs: self.runs };
+        Some(Encoded { subject, body: serde_json::to_string(&part).expect("records serialise") })
     }
 }
 
@@ -126,11 +127,12 @@ impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
 }
 
 /// Reads a part back into changes, in number order.
-pub fn decode(body: &str, out: &mut Vec<NumberChange>) -> Result<(), StoreError> {
+pub fn decode(body: &str, out: &mut Vec<RunChange>) -> Result<(), StoreError> {
     let part: EntryPart<Record> = EntryPart::read(body)?;
-    for &(first, count, before, after) in &part.runs {
-        let (before, after) = (part.image(before)?, part.image(after)?);
-        push(out, first, u64::from(count), before.cloned(), after.cloned())?;
+    for &(first, count, before, after) in part.runs.iter().filter(|run| run.1 > 0) {
+        let (before, after) = (part.image(before)?.cloned(), part.image(after)?.cloned());
+        let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
+        out.push(RunChange { first, count: u64::from(count), before, after });
     }
     Ok(())
 }
@@ -164,8 +166,21 @@ fn push(
     Ok(())
 }
 
-/// Makes what was decoded from all parts of a change, in their order, sorted
-/// and each number one change: from its first image to its last.
+/// Makes what was decoded from all parts of a change, in their order, sorted and
+/// each number in one change: from its first image to its last.
+pub fn merge_runs(runs: &mut Vec<RunChange>) {
+    let mut bounds: Vec<(u64, u64)> = runs.iter().map(|run| (run.first.digits(), run.next())).collect();
+    bounds.sort_unstable();
+    if bounds.windows(2).all(|pair| pair[0].1 <= pair[1].0) {
+        runs.sort_unstable_by_key(|run| run.first);
+        return;
+    }
+    let mut numbers = runs.iter().flat_map(RunChange::numbers).collect();
+    merge(&mut numbers);
+    *runs = RunChange::all(numbers);
+}
+
+/// The same of single numbers.
 pub fn merge(numbers: &mut Vec<NumberChange>) {
     // Parts of a large change come in batches, each sorted; the sort is stable.
     numbers.sort_by_key(|change: &NumberChange| change.number);
@@ -324,7 +339,7 @@ mod tests {
                 after: Some(image.clone()),
             })
             .collect();
-        let parts: Vec<Encoded> = encode(&changes).collect();
+        let parts: Vec<Encoded> = encode(&RunChange::all(changes)).collect();
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].subject, -91_227_126);
         assert!(parts[0].body.len() < 400, "{}", parts[0].body);
@@ -347,9 +362,11 @@ mod tests {
                 })
                 .collect();
             let mut back = Vec::new();
-            for part in encode(&changes) {
+            for part in encode(&RunChange::all(changes.iter().cloned())) {
                 let before = back.len();
-                decode(&part.body, &mut back).expect("what was encoded");
+                let mut runs = Vec::new();
+                decode(&part.body, &mut runs).expect("what was encoded");
+                back.extend(runs.iter().flat_map(RunChange::numbers));
                 let decoded = &back[before..];
                 let skimmed = Skimmed::read(&part.body).expect("what was encoded");
                 prop_assert_eq!(skimmed.count(), decoded.len() as u64);

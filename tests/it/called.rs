@@ -186,7 +186,8 @@ fn idle_waits_for_its_days_and_adds_up_by_currency() {
         .map(|sum| format!("{sum} {}", sum.currency.code()))
         .collect();
     assert_eq!(sums, ["500.00 INR", "1.250 KWD"]);
-    assert!(idle[0].evidence.contains(&("monthly_cost", "500.00".to_owned())), "{:?}", idle[0].evidence);
+    let evidence = idle[0].evidence();
+    assert!(evidence.contains(&("monthly_cost", "500.00".to_owned())), "{evidence:?}");
     // Off unless it is asked for by name, and silent beyond what was recorded.
     let all = found(&CheckOptions { idle_days: 30, ..CheckOptions::default() }, now);
     assert!(all.iter().all(|one| one.check != Check::Idle), "{all:?}");

@@ -274,7 +274,7 @@ fn what_moved_in_a_mirror_is_found_for_two_weeks() {
         let account = account.map(|id| id.parse().expect("an id"));
         let found =
             checks::run(&snapshot, &CheckOptions { checks, account, ..CheckOptions::default() }, at.plus(seconds));
-        let text = |finding: &checks::Finding| match (finding.number, finding.evidence.first()) {
+        let text = |finding: &checks::Finding| match (finding.number, finding.evidence().first()) {
             (Some(number), _) => format!("{} {number}", finding.check),
             (None, evidence) => format!("{} {evidence:?}", finding.check),
         };

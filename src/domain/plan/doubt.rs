@@ -12,7 +12,7 @@ use std::fmt;
 use super::numbers::PlanWalk;
 use super::reading::{self, Length};
 use super::{E164_DIGITS_MIN, Judgement, Misspelling, Mistake, e164_digits, judge, valid};
-use crate::domain::E164;
+use crate::domain::{E164, NumberRun};
 
 /// Why a stored number is doubtful.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,21 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// The doubtful numbers of a run. A range of the plan whose numbers are all valid
+    /// is looked up once.
+    pub fn doubts(&mut self, run: NumberRun, mut take: impl FnMut(E164, Doubt)) {
+        let (mut next, last) = (run.first.digits(), run.last().digits());
+        while next <= last {
+            let alike = if next < last { super::alike_until(next).min(last) } else { next };
+            if next == alike || !super::lookup(next).valid {
+                for number in (next..=alike).filter_map(E164::new) {
+                    self.doubt(number).into_iter().for_each(|doubt| take(number, doubt));
+                }
+            }
+            next = alike + 1;
+        }
+    }
+
     pub fn doubt(&mut self, number: E164) -> Option<Doubt> {
         self.walk.to(number.digits());
         if self.walk.answer(self.walk.digits()).is_some_and(|answer| answer.valid) {

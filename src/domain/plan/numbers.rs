@@ -39,6 +39,13 @@ pub fn as_it_is(digits: &str) -> NumberMetadata {
     NUMBERS.answer(NUMBERS.end(digits.bytes().map(|digit| digit - b'0'))).metadata
 }
 
+/// The answer that all numbers have which these digits and so many more make, if
+/// they have one for sure.
+pub fn find_all(digits: &[u8], more: usize) -> Option<NumberMetadata> {
+    let target = NUMBERS.after_any(NUMBERS.end(digits.iter().copied()), more)?;
+    NUMBERS.answer(target).sure()
+}
+
 /// The way of a number through the automaton, kept for the next number: of two
 /// that begin alike, only what differs is read.
 pub struct PlanWalk {
@@ -145,6 +152,15 @@ impl NumberTable {
     /// Where digits lead.
     fn end(&self, digits: impl Iterator<Item = u8>) -> u16 {
         digits.fold(self.start(), |target, digit| self.after(target, usize::from(digit)))
+    }
+
+    /// Where so many more digits lead, whatever they are; none where that depends
+    /// on them.
+    fn after_any(&self, target: u16, more: usize) -> Option<u16> {
+        (0..more).try_fold(target, |target, _| match self.node(target) {
+            Some(node) => node.next.iter().all(|next| *next == node.next[0]).then_some(node.next[0]),
+            None => Some(target),
+        })
     }
 
     fn answer(&self, target: u16) -> TableAnswer {

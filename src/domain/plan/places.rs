@@ -25,6 +25,11 @@ pub fn place(digits: &NumberDigits) -> Option<&'static str> {
     }
 }
 
+/// Whether the place of all numbers that begin with these digits is one.
+pub fn is_decided(digits: &[u8]) -> bool {
+    PLACES.trie.is_decided(digits)
+}
+
 const NO_NAME: u16 = u16::MAX;
 const PREFIX_DIGITS_MAX: u32 = 9;
 
@@ -168,6 +173,12 @@ impl Trie {
             }
         }
         self.names[node]
+    }
+
+    /// Whether nothing that follows these digits makes another name.
+    fn is_decided(&self, digits: &[u8]) -> bool {
+        let step = |node: usize, digit: &u8| self.steps[node][usize::from(*digit)].target().ok();
+        digits.iter().try_fold(0, step).is_none()
     }
 }
 

@@ -463,3 +463,25 @@ fn places_agree_with_a_search_by_shortening() {
         assert_eq!(place(number), place_by_shortening(number, &published), "number: {number}");
     }
 }
+
+#[test]
+fn ranges_of_the_plan_have_one_answer() {
+    let mut random = Random(0x9E6C_63D0_876A_9A62);
+    let mut long = 0;
+    for code in [1, 7, 33, 39, 44, 49, 52, 54, 549, 55, 590, 91, 9116, 971, 33700, 331426, 912271, 5511] {
+        for _ in 0..400 {
+            let number = random.number_after(code);
+            let Some(e164) = E164::new(number) else { continue };
+            let last = alike_until(number);
+            assert!(last >= number && last - number < 1_000_000, "{number} to {last}");
+            long += u64::from(last - number >= 1_000);
+            for other in [number + 1, last, number + random.below(last - number + 1)] {
+                if other <= last {
+                    let of = E164::new(other).expect("as long as the other");
+                    assert_eq!((lookup(other), judge(of)), (lookup(number), judge(e164)), "{number} and {other}");
+                }
+            }
+        }
+    }
+    assert!(long > 2_000, "{long} long ranges");
+}

@@ -139,7 +139,7 @@ pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[SetPart]) -> Arc<[SetPart
 
 /// Whether groups of a chunk have few numbers, and those stand alone.
 fn scattered(chunk: &SetChunk) -> bool {
-    let SetChunk::Dense { count, groups } = chunk else { return true };
+    let SetChunk::Dense { count, groups, .. } = chunk else { return true };
     let in_runs = |(_, endings): &(u64, Endings)| match endings {
         Endings::Runs { count, .. } => usize::from(*count),
         Endings::Few { .. } | Endings::Array(_) | Endings::Bits { .. } => 0,
@@ -208,7 +208,7 @@ impl SetPart {
 }
 
 /// The grams inside a group.
-fn group_grams(group: u64) -> impl Iterator<Item = usize> {
+pub(super) fn group_grams(group: u64) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(group), |rest| Some(rest / 10))
         .take_while(|&rest| rest >= GRAMS as u64 / 10)
         .map(|rest| (rest % GRAMS as u64) as usize)
@@ -414,7 +414,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::Set;
+    use super::super::{Set, SetEdit};
     use super::*;
     use crate::inventory::Pattern;
 
@@ -514,10 +514,10 @@ mod tests {
             let (gone, come) = (*numbers.iter().nth(round * 4_000).expect("there"), 912_900_000_000 + round as u64 * 3);
             numbers.remove(&gone);
             numbers.insert(come);
-            set = set.edited(&[(gone, false), (come, true)]);
+            set = set.edited(&[SetEdit::of(gone, false), SetEdit::of(come, true)]);
             if round % 8 == 0 {
                 let last = segments_of(&set);
-                set = set.edited(&[(912_200_000_000, true)]);
+                set = set.edited(&[SetEdit::of(912_200_000_000, true)]);
                 numbers.insert(912_200_000_000);
                 let now = segments_of(&set);
                 let kept = now.iter().filter(|one| last.contains(one)).count();

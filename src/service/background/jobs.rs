@@ -550,7 +550,7 @@ impl Service {
                     let edit = edits.get(&number);
                     let edit = edit
                         .ok_or_else(|| crate::service::corrupt(format!("version {version} did not change {number}")))?;
-                    match put_back(desk, edit, holding, *version)? {
+                    match put_back(desk, &edit.clone().into(), holding, *version)? {
                         Ok(()) => changed(edit.after.as_ref(), edit.before.as_ref()),
                         Err(Reason::Other(reason)) => failed(reason),
                         Err(Reason::Changed) => failed(match held {

@@ -964,11 +964,7 @@ mod tests {
         let (second, day) = (1, 86_400);
         let stage = |left: i64, within: i64| {
             let (number, account, evidence) = (None, None, Vec::new());
-            stage(
-                &Finding { check: Check::Expiring, account, number, since: Some(now.plus(left)), evidence },
-                within,
-                now,
-            )
+            stage(&Finding::new(Check::Expiring, account, number, Some(now.plus(left)), evidence), within, now)
         };
         assert_eq!(stage(14 * day, 14 * day), (1, None));
         assert_eq!(stage(7 * day + second, 14 * day), (1, None));

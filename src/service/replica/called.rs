@@ -16,6 +16,7 @@ use tracing::warn;
 use super::Replica;
 use crate::domain::{Actor, PartnerKey, Time, Verb};
 use crate::inventory::called::{CalledDay, CalledNumbers, DAYS_KEPT, Recording, read, written};
+use crate::inventory::set::SetEdit;
 use crate::store::{Abort, Document, DocumentWalk, LogEntry, Store, StoreError, Transaction, WriteTarget};
 
 const KIND: &str = "called";
@@ -98,9 +99,8 @@ fn keep(
         write(store, key, now, |transaction| {
             let known = transaction.document(KIND, &day.to_string())?;
             let known = known.map_or(Vec::new(), |document| numbers_of(key, &document));
-            let mut news: Vec<(u64, bool)> = known.iter().map(|&number| (number, true)).collect();
-            news.retain(|(number, _)| !set.contains(*number));
-            let union = set.edited(&news);
+            let news = known.iter().filter(|number| !set.contains(**number));
+            let union = set.edited(&news.map(|&number| SetEdit::of(number, true)).collect::<Vec<_>>());
             if union.len() > known.len() {
                 let document = Document { id: day.to_string(), due: None, body: written(&union) };
                 transaction.put_document(KIND, &document)?;

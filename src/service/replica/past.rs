@@ -19,7 +19,7 @@ use tracing::error;
 
 use super::Replica;
 use crate::domain::change::GENESIS;
-use crate::domain::{E164, NumberChange, PartnerKey, Time};
+use crate::domain::{E164, NumberChange, PartnerKey, RunChange, Time};
 use crate::inventory::{Misfit, Snapshot};
 use crate::service::{ServiceError, corrupt};
 use crate::store::{LogPiece, Store, StoreError, follow};
@@ -138,7 +138,7 @@ pub(in crate::service) fn back(
 const STEP_MAX: u64 = 16_384;
 /// How many numbers they have at most: what is taken back together is held in
 /// memory.
-const STEP_NUMBERS_MAX: usize = 65_536;
+const STEP_NUMBERS_MAX: u64 = 65_536;
 
 /// Why changes were not taken back together.
 enum Ended {
@@ -172,14 +172,15 @@ fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, 
                 all_entities.extend(entities);
             }
             LogPiece::Numbers(edits) => {
-                for edit in edits {
+                let more: u64 = edits.iter().map(|edit| edit.count).sum();
+                if numbers.len() as u64 + more > STEP_NUMBERS_MAX {
+                    return Err(Ended::Large);
+                }
+                for edit in edits.iter().flat_map(RunChange::numbers) {
                     match numbers.entry(edit.number) {
                         Entry::Occupied(mut known) => known.get_mut().after = edit.after,
                         Entry::Vacant(new) => drop(new.insert(edit)),
                     }
-                }
-                if numbers.len() > STEP_NUMBERS_MAX {
-                    return Err(Ended::Large);
                 }
             }
             LogPiece::End { digest } => head = Some(digest),
@@ -189,8 +190,7 @@ fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, 
     let gone = || Ended::Failed(corrupt(format!("version {} of partner {key} is gone", to + 1)));
     let ((at, previous), head) = first.zip(head).ok_or_else(gone)?;
     let mut reverting = last.clone().revert_to(to, at, all_entities, previous);
-    let mut numbers: Vec<NumberChange> = numbers.into_values().collect();
-    reverting.numbers(&mut numbers).map_err(misfits)?;
+    reverting.numbers(&mut RunChange::all(numbers.into_values())).map_err(misfits)?;
     reverting.finish(head).map_err(misfits)
 }
 

@@ -12,10 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::action::{self, Assignment, Refusal, Transfer};
 use crate::domain::quarantine::Quarantine;
-use crate::domain::runs::cut;
 use crate::domain::{
-    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, NumberChange, PartnerKey, Record,
-    Setting, State, Status, Time, Trunk, TrunkId, number, setting,
+    Account, AccountId, Action, Application, ApplicationId, E164, FieldError, PartnerKey, Record, RunChange, Setting,
+    State, Status, Time, Trunk, TrunkId, number, setting,
 };
 use crate::inventory::Snapshot;
 use crate::service::verbs::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
@@ -33,7 +32,7 @@ pub(in crate::service) struct NumberWriter<'t> {
     own: Option<Option<Quarantine>>,
     entities: EntityCache,
     active: ActiveNumbers,
-    pending: BTreeMap<E164, NumberChange>,
+    pending: BTreeMap<E164, RunChange>,
 }
 
 impl<'t> NumberWriter<'t> {
@@ -164,7 +163,7 @@ impl<'t> NumberWriter<'t> {
             }
         }
         let stored = (after.state != State::Retired).then(|| after.clone());
-        self.put(NumberChange { number, before: Some(before.clone()), after: stored });
+        self.put(RunChange { first: number, count: 1, before: Some(before.clone()), after: stored });
         Ok(after)
     }
 
@@ -174,20 +173,17 @@ impl<'t> NumberWriter<'t> {
     }
 
     /// Notes a change, each number's once.
-    pub fn put(&mut self, change: NumberChange) {
+    pub fn put(&mut self, change: RunChange) {
         self.active.put(&change, self.transaction.at());
-        self.pending.insert(change.number, change);
+        self.pending.insert(change.first, change);
     }
 
     /// Writes what was decided, in number order.
     pub fn flush(&mut self) -> Result<(), ServiceError> {
-        let pending: Vec<NumberChange> = std::mem::take(&mut self.pending).into_values().collect();
+        let pending: Vec<RunChange> = std::mem::take(&mut self.pending).into_values().collect();
         self.active = ActiveNumbers::default();
-        let mut left = &pending[..];
-        while !left.is_empty() {
-            let (now, later) = left.split_at(cut(left, STEP, |change| change.number));
-            self.transaction.put_numbers(now)?;
-            left = later;
+        if !pending.is_empty() {
+            self.transaction.put_runs(&pending)?;
         }
         Ok(())
     }
@@ -306,13 +302,13 @@ struct ActiveNumbers {
 }
 
 impl ActiveNumbers {
-    fn put(&mut self, change: &NumberChange, now: Time) {
+    fn put(&mut self, change: &RunChange, now: Time) {
         for (record, step) in [(&change.before, -1), (&change.after, 1)] {
             if let Some(record) = record
                 && number::status(record.state, record.expires_at, now) == Status::Active
                 && let Some(account) = record.holder()
             {
-                *self.pending.entry(account.clone()).or_default() += step;
+                *self.pending.entry(account.clone()).or_default() += step * change.count as i64;
             }
         }
     }

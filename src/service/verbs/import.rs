@@ -14,8 +14,9 @@ mod place;
 mod report;
 mod vet;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,11 +27,11 @@ use self::report::ImportTally;
 use self::vet::{CellDoubt, KnownIds, Vet};
 use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::plan::{self, Judgement};
-use crate::domain::runs::cut;
 use crate::domain::{
-    Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, NumberChange, PartnerId, Record,
-    Status, Tags, Time, Trunk, TrunkId, Verb, number,
+    Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, Group, NumberRun, PartnerId, Record,
+    RunChange, Status, Tags, Time, Trunk, TrunkId, Verb, number,
 };
 use crate::intake::{self, Caution, Cell, Field, FileItem, Header, IntakeError, RowError, RowFields, RowNumbers};
 use crate::inventory::names::NamedKind;
@@ -359,39 +360,101 @@ impl Read for WatchedReader<'_> {
 /// once for all rows that say the same.
 #[derive(Default)]
 struct PendingRows {
-    said: Vec<Arc<RowFields>>,
-    places: HashMap<Arc<RowFields>, u32>,
+    said: Dictionary<Arc<RowFields>>,
+    /// The place of the fields of the row before.
+    last: Option<u32>,
     wanted: Vec<ComparedRow>,
     /// Rows about accounts without numbers.
     accounts: Vec<(u64, u32)>,
 }
 
-/// One number of one row. Sorts by number, then by line.
+/// The numbers of one row. Sorts by number, then by line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ComparedRow {
-    number: E164,
+    first: E164,
     line: u64,
     said: u32,
+    last: E164,
+}
+
+/// Numbers of which the same rows say something.
+struct ComparedRun<'a> {
+    run: NumberRun,
+    /// By line.
+    rows: Cow<'a, [ComparedRow]>,
+}
+
+impl ComparedRun<'_> {
+    /// What rows, sorted, are about. Rows that have numbers in common are cut there.
+    fn all(rows: &[ComparedRow]) -> Vec<ComparedRun<'_>> {
+        let mut all = Vec::with_capacity(rows.len());
+        let mut rest = rows;
+        while let Some(first) = rest.first() {
+            let (mut end, mut last) = (1, first.last);
+            while let Some(next) = rest.get(end).filter(|next| next.first <= last) {
+                last = last.max(next.last);
+                end += 1;
+            }
+            let (common, later) = rest.split_at(end);
+            match common {
+                [row] => all.extend(row.run().map(|run| ComparedRun { run, rows: common.into() })),
+                _ => ComparedRun::cut(common, &mut all),
+            }
+            rest = later;
+        }
+        all
+    }
+
+    /// Cuts rows that have numbers in common wherever one of them begins or ends.
+    fn cut(rows: &[ComparedRow], all: &mut Vec<ComparedRun<'_>>) {
+        let mut begins: Vec<u64> = rows.iter().flat_map(|row| [row.first.digits(), row.last.digits() + 1]).collect();
+        begins.sort_unstable();
+        begins.dedup();
+        let (mut coming, mut open) = (rows, Vec::new());
+        for bounds in begins.windows(2) {
+            let (now, later) = coming.split_at(coming.partition_point(|row| row.first.digits() <= bounds[0]));
+            open.extend_from_slice(now);
+            open.retain(|row: &ComparedRow| row.last.digits() >= bounds[0]);
+            open.sort_unstable_by_key(|row| row.line);
+            coming = later;
+            let run = NumberRun::between(bounds[0], bounds[1] - 1);
+            all.extend(run.map(|run| ComparedRun { run, rows: open.clone().into() }));
+        }
+    }
+}
+
+impl ComparedRow {
+    fn run(&self) -> Option<NumberRun> {
+        NumberRun::between(self.first.digits(), self.last.digits())
+    }
+
+    /// How many rows, sorted, are compared together: about `step` numbers, up to
+    /// where no other row has numbers of the same group, so that the changes of a
+    /// group are one part of the log.
+    fn cut(rows: &[ComparedRow], step: u64) -> usize {
+        let (mut numbers, mut last) = (0, None);
+        let ends = |row: &ComparedRow| {
+            let whole = last.is_none_or(|last| row.first > last && Group::of(row.first) != Group::of(last));
+            if whole && numbers >= step {
+                return true;
+            }
+            numbers += row.last.digits() - row.first.digits() + 1;
+            last = last.max(Some(row.last));
+            false
+        };
+        rows.iter().position(ends).unwrap_or(rows.len())
+    }
 }
 
 impl PendingRows {
     fn add(&mut self, row: intake::FileRow) {
-        let last = self.said.last().filter(|last| Arc::ptr_eq(last, &row.fields));
-        let said = match last {
-            Some(_) => self.said.len() as u32 - 1,
-            None => match self.places.entry(row.fields.clone()) {
-                hash_map::Entry::Occupied(place) => *place.get(),
-                hash_map::Entry::Vacant(place) => {
-                    self.said.push(row.fields);
-                    *place.insert(self.said.len() as u32 - 1)
-                }
-            },
-        };
+        // Neighbours that say the same share one set of fields.
+        let said = self.said.place(row.fields, self.last);
+        self.last = Some(said);
         match row.numbers {
             RowNumbers::None => self.accounts.push((row.line, said)),
             RowNumbers::Block { first, last } => {
-                let numbers = (first.digits()..=last.digits()).filter_map(E164::new);
-                self.wanted.extend(numbers.map(|number| ComparedRow { number, line: row.line, said }));
+                self.wanted.push(ComparedRow { first, line: row.line, said, last });
             }
         }
     }
@@ -511,78 +574,126 @@ impl<'a, 't> ImportRun<'a, 't> {
         batch.wanted.sort_unstable();
         self.said = vec![RowFacts::default(); batch.said.len()];
         for &(line, said) in &batch.accounts {
-            let fields = &batch.said[said as usize];
+            let fields = &batch.said.values()[said as usize];
             if let Cell::Value(account) = &fields.account {
                 self.account(account, fields.account_name.value())?;
             } else {
-                self.refused(line, vec![refuse(Field::AccountAuthId, "", "a row without a number needs an account")]);
+                self.refused(
+                    line,
+                    1,
+                    vec![refuse(Field::AccountAuthId, "", "a row without a number needs an account")],
+                );
             }
         }
-        let total = self.done + batch.wanted.len() as u64;
+        let numbers =
+            |rows: &[ComparedRow]| -> u64 { rows.iter().map(|row| row.last.digits() - row.first.digits() + 1).sum() };
+        let total = self.done + numbers(&batch.wanted);
         let mut wanted: &[ComparedRow] = &batch.wanted;
         while !wanted.is_empty() {
             if self.file.watch.cancel.load(Ordering::Relaxed) {
                 return Err(ImportError::Cancelled);
             }
-            let (now, later) = wanted.split_at(cut(wanted, desk::STEP, |wanted| wanted.number));
-            self.step(now, &batch.said)?;
+            let (now, later) = wanted.split_at(ComparedRow::cut(wanted, desk::STEP as u64));
+            self.step(&ComparedRun::all(now), batch.said.values())?;
             wanted = later;
-            self.done += now.len() as u64;
+            self.done += numbers(now);
             (self.file.watch.progress)(ImportProgress::Writing { numbers: self.done, total });
         }
         Ok(())
     }
 
     /// Compares and writes some numbers, sorted.
-    fn step(&mut self, wanted: &[ComparedRow], said: &[Arc<RowFields>]) -> Result<(), ImportError> {
-        let numbers: Vec<E164> = wanted.chunk_by(|a, b| a.number == b.number).map(|same| same[0].number).collect();
-        let holdings = self.transaction.numbers(&numbers)?;
+    fn step(&mut self, compared: &[ComparedRun<'_>], said: &[Arc<RowFields>]) -> Result<(), ImportError> {
+        let runs: Vec<NumberRun> = compared.iter().map(|compared| compared.run).collect();
+        let owned = self.transaction.owners(&runs)?;
+        let mut owned = owned.iter().peekable();
         let mut changes = Vec::new();
-        for (same, holding) in wanted.chunk_by(|a, b| a.number == b.number).zip(holdings) {
-            let number = same[0].number;
-            let before = match holding {
-                Ownership::Free => None,
-                Ownership::Ours { record, .. } => Some(record),
-                Ownership::Foreign => {
-                    for row in same {
-                        self.refused(row.line, vec![refuse(Field::Number, number, TAKEN)]);
-                    }
-                    continue;
-                }
-            };
-            let mut current = before.clone();
-            for row in same {
-                // Taking one after the other would change the number back and
-                // forth at every import of the file.
-                if row.said != same[0].said {
-                    let message = format!("line {} says something else of this number; keep one of them", same[0].line);
-                    self.refused(row.line, vec![refuse(Field::Number, number, message)]);
-                    continue;
-                }
-                match self.settle(number, current.as_ref(), row.said, &said[row.said as usize])? {
-                    Err(refusals) => self.refused(row.line, refusals),
-                    Ok(record) => {
-                        self.tally.number(row.line, number, current.as_ref(), &record, self.at);
-                        current = Some(record);
-                    }
-                }
-            }
-            if current != before {
-                let change = NumberChange { number, before, after: current };
-                self.tally.cost(&change);
-                self.count_active(same[0].line, &change);
-                changes.push(change);
+        for ComparedRun { run, rows } in compared {
+            let (mut first, last) = (run.first.digits(), run.last().digits());
+            while first <= last
+                && let Some(here) = owned.peek()
+            {
+                let until = here.run.last().digits().min(last);
+                self.compare((first, until), &here.owner, rows, said, &mut changes)?;
+                first = until + 1;
+                owned.next_if(|here| here.run.last().digits() < first);
             }
         }
         if !self.probe && !changes.is_empty() {
             self.wrote = true;
-            self.transaction.put_numbers(&changes)?;
+            self.transaction.put_runs(&changes)?;
         }
         Ok(())
     }
 
+    /// Compares numbers of one owner that are alike.
+    fn compare(
+        &mut self,
+        (mut first, last): (u64, u64),
+        owner: &Ownership,
+        rows: &[ComparedRow],
+        said: &[Arc<RowFields>],
+        changes: &mut Vec<RunChange>,
+    ) -> Result<(), ImportError> {
+        while let Some(rest) = NumberRun::between(first, last) {
+            let before = match owner {
+                Ownership::Free => None,
+                Ownership::Ours { record, .. } => Some(record),
+                Ownership::Foreign => {
+                    for row in rows {
+                        self.refused(row.line, rest.count, vec![refuse(Field::Number, rest.first, TAKEN)]);
+                    }
+                    return Ok(());
+                }
+            };
+            // What the number itself says is asked when it comes in.
+            let until = match before {
+                None if rest.count > 1 => plan::alike_until(first).min(last),
+                Some(_) | None => last,
+            };
+            let run = NumberRun { count: until - first + 1, ..rest };
+            let after = self.said_of(run, before, rows, said)?;
+            if after.as_ref() != before {
+                let change = RunChange { first: run.first, count: run.count, before: before.cloned(), after };
+                self.tally.cost(&change);
+                self.count_active(rows[0].line, &change);
+                changes.push(change);
+            }
+            first = until + 1;
+        }
+        Ok(())
+    }
+
+    /// What rows make of numbers that are alike.
+    fn said_of(
+        &mut self,
+        run: NumberRun,
+        before: Option<&Record>,
+        rows: &[ComparedRow],
+        said: &[Arc<RowFields>],
+    ) -> Result<Option<Record>, ImportError> {
+        let mut current = before.cloned();
+        for row in rows {
+            // Taking one after the other would change the number back and
+            // forth at every import of the file.
+            if row.said != rows[0].said {
+                let message = format!("line {} says something else of this number; keep one of them", rows[0].line);
+                self.refused(row.line, run.count, vec![refuse(Field::Number, run.first, message)]);
+                continue;
+            }
+            match self.settle(run.first, current.as_ref(), row.said, &said[row.said as usize])? {
+                Err(refusals) => self.refused(row.line, run.count, refusals),
+                Ok(record) => {
+                    self.tally.numbers(row.line, run, current.as_ref(), &record, self.at);
+                    current = Some(record);
+                }
+            }
+        }
+        Ok(current)
+    }
+
     /// Counts how many active numbers accounts get and lose.
-    fn count_active(&mut self, line: u64, change: &NumberChange) {
+    fn count_active(&mut self, line: u64, change: &RunChange) {
         let active = |record: &Option<Record>| {
             let record = record.as_ref()?;
             let active = number::status(record.state, record.expires_at, self.at) == Status::Active;
@@ -595,11 +706,11 @@ impl<'a, 't> ImportRun<'a, 't> {
         let left = change.before.as_ref().and_then(Record::holder) != change.after.as_ref().and_then(Record::holder);
         if let Some(account) = before {
             let active = self.active.entry(account).or_default();
-            active.gained -= 1;
-            active.taken = active.taken.or(left.then_some((line, change.number)));
+            active.gained -= change.count as i64;
+            active.taken = active.taken.or(left.then_some((line, change.first)));
         }
         if let Some(account) = after {
-            self.active.entry(account).or_default().gained += 1;
+            self.active.entry(account).or_default().gained += change.count as i64;
         }
     }
 
@@ -626,9 +737,9 @@ impl<'a, 't> ImportRun<'a, 't> {
         Ok(())
     }
 
-    fn refused(&mut self, line: u64, refusals: Vec<RowRefusal>) {
+    fn refused(&mut self, line: u64, numbers: u64, refusals: Vec<RowRefusal>) {
         let errors = refusals.into_iter().map(|refusal| refusal.error(line, &self.file.columns)).collect();
-        self.tally.reject(line, 1, errors);
+        self.tally.reject(line, numbers, errors);
     }
 
     /// What a number becomes by a row, given what it is. `said` is the place of

@@ -6,7 +6,8 @@ use crate::domain::action;
 use crate::domain::field::code;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
-    Action, Country, E164, FieldError, Money, NumberChange, NumberType, PartnerKey, Record, State, Tags, Time, Verb,
+    Action, Country, E164, FieldError, Money, NumberChange, NumberType, PartnerKey, Record, RunChange, State, Tags,
+    Time, Verb,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};
@@ -89,7 +90,8 @@ impl Service {
                         return Err(ServiceError::Conflict(Box::new(conflict)));
                     }
                 }
-                desk.put(NumberChange { number, before: None, after: Some(stock.record(number, at)) });
+                let after = Some(stock.record(number, at));
+                desk.put(RunChange { first: number, count: 1, before: None, after });
             }
             let version = desk.transaction.version();
             desk.flush()?;

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, Actor, Application, E164, EntityChange, NumberChange, PartnerKey, State, Time, Trunk, Verb,
+    Account, Actor, Application, E164, EntityChange, NumberRun, PartnerKey, RunChange, State, Time, Trunk, Verb,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
@@ -54,6 +54,7 @@ pub struct RefusedUndo {
 }
 
 /// Why one number is not put back.
+#[derive(Clone)]
 pub(in crate::service) enum Reason {
     /// Another version has changed it since.
     Changed,
@@ -79,8 +80,8 @@ impl Service {
                     entities = Some(EntityEdits::begun(transaction, &edits)?);
                     Ok(())
                 }
-                LogPiece::Numbers(numbers) => {
-                    putting.numbers(&mut NumberWriter::new(transaction, key, &self.quarantine), &numbers)
+                LogPiece::Numbers(runs) => {
+                    putting.runs(&mut NumberWriter::new(transaction, key, &self.quarantine), &runs)
                 }
                 LogPiece::End { .. } => Ok(()),
             })?;
@@ -132,22 +133,38 @@ struct Putting {
 }
 
 impl Putting {
-    fn numbers(&mut self, desk: &mut NumberWriter<'_>, changes: &[NumberChange]) -> Result<(), ServiceError> {
-        let numbers: Vec<E164> = changes.iter().map(|change| change.number).collect();
-        let holdings = desk.transaction.numbers(&numbers)?;
-        for (edit, holding) in changes.iter().zip(holdings) {
-            match put_back(desk, edit, holding, self.version)? {
-                Ok(()) => self.undone += 1,
-                Err(reason) => {
-                    self.refused += 1;
-                    self.first.insert(edit.number, reason);
-                    if self.first.len() > REFUSED_MAX {
-                        self.first.pop_last();
-                    }
+    fn runs(&mut self, desk: &mut NumberWriter<'_>, edits: &[RunChange]) -> Result<(), ServiceError> {
+        let wanted: Vec<NumberRun> = edits.iter().map(RunChange::run).collect();
+        let owned = desk.transaction.owners(&wanted)?;
+        let mut owned = owned.into_iter().peekable();
+        for edit in edits {
+            let mut next = edit.first.digits();
+            while let Some(here) = owned.peek().filter(|_| next < edit.next()) {
+                let end = here.run.last().digits().min(edit.next() - 1);
+                if let Some(run) = NumberRun::between(next, end) {
+                    self.run(desk, &edit.of(run), here.owner.clone())?;
                 }
+                next = end + 1;
+                owned.next_if(|here| here.run.last().digits() < next);
             }
         }
         desk.flush()
+    }
+
+    /// Numbers of one owner that changed alike.
+    fn run(&mut self, desk: &mut NumberWriter<'_>, edit: &RunChange, owner: Ownership) -> Result<(), ServiceError> {
+        match put_back(desk, edit, owner, self.version)? {
+            Ok(()) => self.undone += edit.count,
+            Err(reason) => {
+                self.refused += edit.count;
+                let first = edit.run().numbers().take(REFUSED_MAX + 1);
+                self.first.extend(first.map(|number| (number, reason.clone())));
+                while self.first.len() > REFUSED_MAX {
+                    self.first.pop_last();
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -192,10 +209,10 @@ pub fn undoable(verb: Verb) -> bool {
     }
 }
 
-/// Puts one number back as it was before `edit`, which `version` made.
+/// Puts numbers of one owner back as they were before `edit`, which `version` made.
 pub(in crate::service) fn put_back(
     desk: &mut NumberWriter<'_>,
-    edit: &NumberChange,
+    edit: &RunChange,
     holding: Ownership,
     version: u64,
 ) -> Result<Result<(), Reason>, ServiceError> {
@@ -219,7 +236,7 @@ pub(in crate::service) fn put_back(
             return Ok(Err(Reason::Other(reasons.join("; "))));
         }
     }
-    desk.put(NumberChange { number: edit.number, before: current, after: edit.before.clone() });
+    desk.put(RunChange { before: current, after: edit.before.clone(), ..edit.clone() });
     Ok(Ok(()))
 }
 

@@ -1,94 +1,109 @@
-//! The rows of numbers: neighbours with equal values are one row, `first` to `last`.
+//! The rows of numbers in SQLite.
 //!
-//! Invariants: rows never overlap, so the row of a number is the last one that
-//! begins at or before it; a row has one partner and one version, and at most
-//! [`RUN_MAX`] numbers. A write splits each row of which it changes a part, and
+//! Invariants: those of `store::runs`, so the row of a number is the last one that
+//! begins at or before it. A write splits each row of which it changes a part, and
 //! inserts nothing where another row is. It merges only numbers that it changes
 //! itself: those of other writes have other versions.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::iter::repeat_n;
-
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
-use crate::domain::row_digest::{RowDigest, Scale};
-use crate::domain::{AccountId, ApplicationId, Country, E164, NumberChange, PartnerKey, Record, Time, TrunkId};
+use crate::domain::{AccountId, ApplicationId, Country, NumberRun, PartnerKey, Record, RunChange, Time, TrunkId};
 use crate::store::rows::*;
-use crate::store::{Ownership, StoreError};
+use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
+use crate::store::{OwnedRun, Ownership, StoreError};
 
-/// How many numbers a row has at most. A damaged `last` then claims no more.
-const RUN_MAX: i64 = 1_000_000;
 /// How many rows a look-up steps over before it seeks the next wanted number.
 const IDLE_ROWS_MAX: usize = 8;
 /// The rows of a range, beginning with the last one that begins before it.
 const FROM_THE_ROW_BEFORE: &str =
     "first >= coalesce((SELECT first FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1), ?1)";
 
-/// The numbers of a row whose bounds are in two columns.
-pub(super) fn bounds(row: &Row<'_>, first: usize, last: usize) -> Result<(E164, E164), StoreError> {
-    let (first, last) = (row.int(first)?, row.int(last)?);
-    let numbers = (number_of(first)?, number_of(last)?);
-    match last.checked_sub(first) {
-        Some(0..RUN_MAX) => Ok(numbers),
-        _ => Err(corrupt(format!("a row from number {first} to {last}"))),
+/// The numbers that are wanted and not found yet.
+struct WantedRuns<'w> {
+    runs: &'w [NumberRun],
+    /// Of the first run, how many numbers are found.
+    found: u64,
+}
+
+impl WantedRuns<'_> {
+    /// The first of them.
+    fn next(&self) -> Option<i64> {
+        self.runs.first().map(|run| (run.first.digits() + self.found) as i64)
+    }
+
+    /// Takes off those up to a limit, which is included.
+    fn until(&mut self, limit: i64) -> Vec<NumberRun> {
+        let mut taken = Vec::new();
+        while let (Some(first), Some(run)) = (self.next(), self.runs.first())
+            && first <= limit
+        {
+            let last = (run.last().digits() as i64).min(limit);
+            taken.extend(NumberRun::between(first as u64, last as u64));
+            self.found += (last - first + 1) as u64;
+            if self.found == run.count {
+                (self.runs, self.found) = (&self.runs[1..], 0);
+            }
+        }
+        taken
     }
 }
 
-/// The ownership of each of the wanted numbers, which are sorted.
+/// The ownership of the wanted numbers, which are sorted, in runs of one owner.
 ///
 /// # Errors
 /// `Corrupt` for a number of which the rows do not tell the owner: two rows have
 /// it, or it is behind a row whose end is impossible. A load leaves the same rows
 /// out.
-pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+pub(super) fn owners(
+    connection: &Connection,
+    key: PartnerKey,
+    wanted: &[NumberRun],
+) -> Result<Vec<OwnedRun>, StoreError> {
     let mut out = Vec::with_capacity(wanted.len());
-    let Some(end) = wanted.last() else { return Ok(out) };
+    let Some(end) = wanted.last().map(|run| run.last()) else { return Ok(out) };
     let mut statement = connection.prepare_cached(&format!(
         "SELECT first, partner, version, {RECORD}, last FROM number_run WHERE {FROM_THE_ROW_BEFORE} AND first <= ?2 \
          ORDER BY first"
     ))?;
     let mut seen = LastValues::default();
-    let mut left = wanted;
+    let mut left = WantedRuns { runs: wanted, found: 0 };
     let unclear = |number: i64, why: &str| corrupt(format!("number {number}: {why}"));
+    let owned = |runs: Vec<NumberRun>, owner: Ownership| {
+        runs.into_iter().map(move |run| OwnedRun { run, owner: owner.clone() })
+    };
     // The last of the wanted numbers that a row has; and, where the end of the
     // row before is impossible, below which number it may have any.
     let (mut taken, mut doubtful) = (i64::MIN, i64::MIN);
-    while let Some(next) = left.first() {
-        let mut rows = statement.query([next.digits() as i64, end.digits() as i64])?;
+    while let Some(next) = left.next() {
+        let mut rows = statement.query([next, end.digits() as i64])?;
         let mut idle = 0;
         loop {
             let row = rows.next()?;
             let first = row.map_or(Ok(i64::MAX), |row| row.int(0))?;
             if first <= taken {
-                return Err(unclear(taken, super::OVERLAPS));
+                return Err(unclear(taken, OVERLAPS));
             }
-            let free = left.iter().take_while(|number| (number.digits() as i64) < first).count();
-            if let Some(number) = left[..free].first().map(|number| number.digits() as i64)
-                && number < doubtful
-            {
-                return Err(unclear(number, "the row before it has an impossible end"));
+            if let Some(number) = left.next().filter(|number| *number < first && *number < doubtful) {
+                return Err(unclear(number, NO_END));
             }
-            out.extend(repeat_n(Ownership::Free, free));
-            left = &left[free..];
+            out.extend(owned(left.until(first - 1), Ownership::Free));
             let Some(row) = row else { return Ok(out) };
             let last = row.int(17)?;
-            let whole = matches!(last.checked_sub(first), Some(0..RUN_MAX));
+            let whole = possible(first, last);
             doubtful = if whole { i64::MIN } else { first.saturating_add(RUN_MAX) };
-            let held = left.iter().take_while(|number| whole && number.digits() as i64 <= last).count();
-            if held > 0 {
+            let held = if whole { left.until(last) } else { Vec::new() };
+            if let Some(end) = held.last() {
+                taken = end.last().digits() as i64;
                 let owner = match row.int(1)? == key.0 {
                     true => Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? },
                     false => Ownership::Foreign,
                 };
-                out.extend(repeat_n(owner, held));
-                taken = left[held - 1].digits() as i64;
-                left = &left[held..];
+                out.extend(owned(held, owner));
                 idle = 0;
             }
             idle += 1;
-            if idle > IDLE_ROWS_MAX && !left.is_empty() {
+            if idle > IDLE_ROWS_MAX && left.next().is_some() {
                 break;
             }
         }
@@ -96,13 +111,21 @@ pub(super) fn owners(connection: &Connection, key: PartnerKey, wanted: &[E164]) 
     Ok(out)
 }
 
-/// The version that last changed a number.
-pub(super) fn version(connection: &Connection, number: E164) -> Result<Option<u64>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT last, version FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?;
-    let digits = number.digits() as i64;
-    let row: Option<(i64, i64)> = statement.query_row([digits], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(row.filter(|(last, _)| *last >= digits).map(|(_, version)| version as u64))
+/// The versions that last changed the numbers of a run, as runs; those that no row
+/// has are left out.
+pub(super) fn versions(connection: &Connection, run: NumberRun) -> Result<Vec<(NumberRun, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT first, last, version FROM number_run WHERE {FROM_THE_ROW_BEFORE} AND first <= ?2 ORDER BY first"
+    ))?;
+    let (first, last) = (run.first.digits(), run.last().digits());
+    let mut rows = statement.query([first as i64, last as i64])?;
+    let mut versions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (from, to) = (row.int(0)? as u64, row.int(1)? as u64);
+        let inside = NumberRun::between(from.max(first), to.min(last));
+        versions.extend(inside.zip(Some(row.int(2)? as u64)));
+    }
+    Ok(versions)
 }
 
 /// Writes the rows of one transaction.
@@ -112,31 +135,6 @@ pub(super) struct RunWriter {
     written: Option<(i64, i64, Record)>,
 }
 
-/// Some numbers that follow each other, as one write changes them.
-#[derive(Clone, Copy)]
-struct ChangedRun<'a> {
-    first: i64,
-    last: i64,
-    stored: bool,
-    after: Option<&'a Record>,
-}
-
-impl ChangedRun<'_> {
-    fn of(changes: &[NumberChange]) -> Option<ChangedRun<'_>> {
-        let (first, last) = (changes.first()?, changes.last()?);
-        Some(ChangedRun {
-            first: first.number.digits() as i64,
-            last: last.number.digits() as i64,
-            stored: first.before.is_some(),
-            after: first.after.as_ref(),
-        })
-    }
-
-    fn conflict(&self) -> StoreError {
-        corrupt(format!("number {} changed under a write lock", self.first))
-    }
-}
-
 impl RunWriter {
     /// Changes are sorted, each number's once.
     pub fn put(
@@ -144,13 +142,9 @@ impl RunWriter {
         connection: &Connection,
         key: PartnerKey,
         version: u64,
-        changes: &[NumberChange],
+        changes: &[RunChange],
     ) -> Result<(), StoreError> {
-        let continues = |a: &NumberChange, b: &NumberChange| {
-            a.number.digits() + 1 == b.number.digits() && a.before.is_some() == b.before.is_some() && a.after == b.after
-        };
-        let pieces = changes.chunks(RUN_MAX as usize);
-        for run in pieces.flat_map(|some| some.chunk_by(continues)).filter_map(ChangedRun::of) {
+        for run in ChangedRun::all(changes) {
             let stored = if run.stored { stored_rows(connection, key, run)? } else { Vec::new() };
             if self.written.as_ref().is_some_and(|(first, last, _)| *first <= run.last && run.first <= *last) {
                 self.written = None;
@@ -175,9 +169,7 @@ impl RunWriter {
 
     /// Whether the row that was written last can have these numbers as well.
     fn continued_by(&self, run: ChangedRun<'_>) -> bool {
-        self.written.as_ref().is_some_and(|(first, last, record)| {
-            last + 1 == run.first && run.last - first < RUN_MAX && Some(record) == run.after
-        })
+        self.written.as_ref().is_some_and(|(first, last, record)| run.continues((*first, *last), record))
     }
 
     fn insert(
@@ -220,11 +212,11 @@ fn stored_rows(connection: &Connection, key: PartnerKey, run: ChangedRun<'_>) ->
         .prepare_cached("SELECT first, last, partner FROM number_run WHERE first <= ?1 ORDER BY first DESC")?;
     let mut rows = statement.query([run.last])?;
     let mut found = Vec::new();
-    let mut left = run.last - run.first + 1;
+    let mut left = run.count();
     while left > 0 {
         let Some(row) = rows.next()? else { return Err(run.conflict()) };
         let (first, last, partner) = (row.int(0)?, row.int(1)?, row.int(2)?);
-        let inside = last.min(run.last) - first.max(run.first) + 1;
+        let inside = run.within((first, last));
         if partner != key.0 || inside < 1 || inside > left {
             return Err(run.conflict());
         }
@@ -235,25 +227,26 @@ fn stored_rows(connection: &Connection, key: PartnerKey, run: ChangedRun<'_>) ->
 }
 
 /// Takes the numbers of a run out of a row.
-fn cut(connection: &Connection, (first, last): (i64, i64), run: ChangedRun<'_>) -> Result<(), StoreError> {
-    let (before, behind) = (first < run.first, last > run.last);
-    if before && behind {
+fn cut(connection: &Connection, row: (i64, i64), run: ChangedRun<'_>) -> Result<(), StoreError> {
+    let first = row.0;
+    let (before, behind) = run.remains(row);
+    if let (Some(_), Some((next, _))) = (before, behind) {
         let mut split = connection.prepare_cached(&format!(
             "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
              SELECT ?2, last, partner, version, {RECORD} FROM number_run WHERE first = ?1"
         ))?;
-        one(split.execute([first, run.last + 1])?, run)?;
+        one(split.execute([first, next])?, run)?;
     }
     let changed = match (before, behind) {
-        (true, _) => {
+        (Some((_, last)), _) => {
             let mut shrink = connection.prepare_cached("UPDATE number_run SET last = ?2 WHERE first = ?1")?;
-            shrink.execute([first, run.first - 1])?
+            shrink.execute([first, last])?
         }
-        (false, true) => {
+        (None, Some((next, _))) => {
             let mut shrink = connection.prepare_cached("UPDATE number_run SET first = ?2 WHERE first = ?1")?;
-            shrink.execute([first, run.last + 1])?
+            shrink.execute([first, next])?
         }
-        (false, false) => connection.prepare_cached("DELETE FROM number_run WHERE first = ?1")?.execute([first])?,
+        (None, None) => connection.prepare_cached("DELETE FROM number_run WHERE first = ?1")?.execute([first])?,
     };
     one(changed, run)
 }
@@ -364,7 +357,7 @@ fn fill(connection: &Connection) -> Result<(), StoreError> {
         while let Some(row) = rows.next()? {
             after.add(row)?;
         }
-        if before.digests != after.digests || before.unreadable != after.unreadable {
+        if !before.agrees(&after) {
             return Err(corrupt("the migrated rows of numbers differ from the earlier ones".to_owned()));
         }
     }
@@ -390,37 +383,4 @@ fn read_values(row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), StoreError> {
         out.extend(cell);
     }
     Ok(())
-}
-
-/// The digest of each partner's numbers in a table, and how many numbers are in
-/// rows that this program cannot understand.
-#[derive(Default)]
-struct TableDigest {
-    digests: HashMap<i64, RowDigest>,
-    unreadable: i64,
-    scale: Scale,
-    seen: LastValues,
-}
-
-impl TableDigest {
-    /// From the columns `first, partner, version`, those of `RECORD`, and `last`.
-    fn add(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
-        let read = bounds(row, 0, 17).and_then(|numbers| Ok((numbers, read_record(row, 3, &mut self.seen)?)));
-        match read {
-            Ok(((first, last), record)) => {
-                let digest = match self.digests.entry(row.int(1)?) {
-                    Entry::Occupied(entry) => entry.into_mut(),
-                    Entry::Vacant(entry) => entry.insert(RowDigest::default()),
-                };
-                let weights = self.scale.weigh(&record);
-                digest.numbers((first, last), row.int(2)? as u64, weights, record.dates());
-                Ok(())
-            }
-            Err(StoreError::Corrupt { .. }) => {
-                self.unreadable += row.int(17)? - row.int(0)? + 1;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
 }

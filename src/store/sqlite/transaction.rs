@@ -11,17 +11,18 @@ use super::{documents, jobs};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId, NumberChange,
-    Partner, PartnerId, PartnerKey, Setting, State, Time, Trunk, TrunkId,
+    self, Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId,
+    NumberChange, NumberRun, Partner, PartnerId, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::group::Written;
 use crate::store::health::Health;
 use crate::store::log::{self, Chain};
 use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
 use crate::store::rows::*;
+use crate::store::runs::bounds;
 use crate::store::tally::RowTally;
 use crate::store::{
-    Abort, Answered, Document, LogEntry, LogHead, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
+    Abort, Answered, Document, LogEntry, LogHead, OwnedRun, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
     WriteTarget,
 };
 
@@ -198,9 +199,15 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
-        let out = runs::owners(self.connection, self.head.key, wanted)?;
-        self.tally.read(wanted, &out);
-        Ok(out)
+        let owned = self.owners(&domain::runs::runs(wanted.iter().copied()))?;
+        let each = |OwnedRun { run, owner }: OwnedRun| std::iter::repeat_n(owner, run.count as usize);
+        Ok(owned.into_iter().flat_map(each).collect())
+    }
+
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
+        let owned = runs::owners(self.connection, self.head.key, wanted)?;
+        self.tally.read(&owned);
+        Ok(owned)
     }
 
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
@@ -296,11 +303,17 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        self.put_runs(&RunChange::all(changes.iter().cloned()))
+    }
+
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         let (key, version) = (self.head.key.0, self.version() as i64);
-        for number in self.tally.unread(changes) {
-            self.tally.learn(number, runs::version(self.connection, number)?.unwrap_or(0));
+        for unread in self.tally.unread(changes) {
+            for (run, version) in runs::versions(self.connection, unread)? {
+                self.tally.learn(run, version);
+            }
         }
-        self.tally.numbers(changes, self.version());
+        self.tally.runs(changes, self.version());
         self.runs.put(self.connection, self.head.key, self.head.version + 1, changes)?;
         self.put_losses(changes)?;
         self.put_counts(changes)?;
@@ -356,7 +369,7 @@ impl Transaction for SqliteTransaction<'_> {
         ])?;
         let mut numbers = Vec::new();
         while let Some(row) = rows.next()? {
-            let (first, last) = runs::bounds(row, 0, 1)?;
+            let (first, last) = bounds(row, 0, 1)?;
             numbers.extend((first.digits()..=last.digits()).filter_map(E164::new));
         }
         Ok(numbers)
@@ -423,7 +436,7 @@ impl Transaction for SqliteTransaction<'_> {
 
 impl SqliteTransaction<'_> {
     /// Notes when accounts lost active numbers.
-    fn put_losses(&self, changes: &[NumberChange]) -> Result<(), StoreError> {
+    fn put_losses(&self, changes: &[RunChange]) -> Result<(), StoreError> {
         let mut losses: BTreeMap<&AccountId, Time> = BTreeMap::new();
         for (account, at) in changes.iter().filter_map(|change| change.loss(self.entry.at)) {
             let last = losses.entry(account).or_insert(at);
@@ -439,7 +452,7 @@ impl SqliteTransaction<'_> {
     }
 
     /// Moves the counts of accounts' numbers on.
-    fn put_counts(&self, changes: &[NumberChange]) -> Result<(), StoreError> {
+    fn put_counts(&self, changes: &[RunChange]) -> Result<(), StoreError> {
         let mut steps: BTreeMap<(&str, &str, i64), i64> = BTreeMap::new();
         for change in changes {
             for (record, step) in [(&change.before, -1), (&change.after, 1)] {
@@ -447,7 +460,8 @@ impl SqliteTransaction<'_> {
                     && let Some(account) = &record.account
                 {
                     let ends = record.expires_at.or(record.until).map_or(i64::MAX, Time::seconds);
-                    *steps.entry((account.as_str(), record.state.as_str(), ends)).or_default() += step;
+                    let steps = steps.entry((account.as_str(), record.state.as_str(), ends)).or_default();
+                    *steps += step * change.count as i64;
                 }
             }
         }

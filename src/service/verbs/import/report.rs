@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{Currency, E164, Money, NumberChange, Record, Status, Time, number};
+use crate::domain::{Currency, E164, Money, NumberRun, Record, RunChange, Status, Time, number};
 use crate::intake::{Caution, Field, KnownExport, RowError};
 use crate::wire::html::thousands;
 
@@ -124,13 +124,14 @@ impl Losses {
         }
     }
 
-    fn add(&mut self, other: Losses) {
-        let Losses { route, trunk, expiry, account, tags } = other;
-        self.route += route;
-        self.trunk += trunk;
-        self.expiry += expiry;
-        self.account += account;
-        self.tags += tags;
+    /// Adds what so many numbers lose, each the same.
+    fn add(&mut self, each: Losses, numbers: u64) {
+        let Losses { route, trunk, expiry, account, tags } = each;
+        self.route += route * numbers;
+        self.trunk += trunk * numbers;
+        self.expiry += expiry * numbers;
+        self.account += account * numbers;
+        self.tags += tags * numbers;
     }
 }
 
@@ -365,42 +366,43 @@ impl ImportTally {
         }
     }
 
-    /// Records what a row makes of a number.
-    pub fn number(&mut self, line: u64, number: E164, before: Option<&Record>, after: &Record, at: Time) {
+    /// Records what a row makes of numbers that were alike.
+    pub fn numbers(&mut self, line: u64, run: NumberRun, before: Option<&Record>, after: &Record, at: Time) {
         match before {
             None => {
-                self.imported += 1;
-                self.fate(line, |fate| fate.imported += 1);
+                self.imported += run.count;
+                self.fate(line, |fate| fate.imported += run.count);
             }
             Some(before) if before == after => {
-                self.unchanged += 1;
-                self.fate(line, |fate| fate.unchanged += 1);
+                self.unchanged += run.count;
+                self.fate(line, |fate| fate.unchanged += run.count);
             }
             Some(before) => {
-                self.updated += 1;
-                self.fate(line, |fate| fate.updated += 1);
-                self.changed(line, number, &before.as_of(at), after, at);
+                self.updated += run.count;
+                self.fate(line, |fate| fate.updated += run.count);
+                self.changed(line, run, &before.as_of(at), after, at);
             }
         }
     }
 
-    fn changed(&mut self, line: u64, number: E164, before: &Record, after: &Record, at: Time) {
+    fn changed(&mut self, line: u64, run: NumberRun, before: &Record, after: &Record, at: Time) {
         let losses = Losses::of(before, after);
-        self.changed.put(CHANGED_MAX, line, number, before, after);
+        self.changed.put(CHANGED_MAX, line, run, before, after);
         if losses.any() {
-            self.lost.put(LOST_MAX, line, number, before, after);
-            self.losses.add(losses);
+            self.lost.put(LOST_MAX, line, run, before, after);
+            self.losses.add(losses, run.count);
             let active = number::status(before.state, before.expires_at, at) == Status::Active;
-            self.losses_route_active += losses.route * u64::from(active);
+            self.losses_route_active += losses.route * run.count * u64::from(active);
         }
     }
 
-    /// Adds what a number costs more or less than before. Only a number that an
+    /// Adds what numbers cost more or less than before. Only a number that an
     /// account holds is paid for.
-    pub fn cost(&mut self, change: &NumberChange) {
+    pub fn cost(&mut self, change: &RunChange) {
         let paid = |record: &Option<Record>| record.as_ref().filter(|it| it.state.held()).and_then(|it| it.cost);
         let (before, after) = (paid(&change.before), paid(&change.after));
         let mut add = |currency, difference: i64| {
+            let difference = difference.saturating_mul(i64::try_from(change.count).unwrap_or(i64::MAX));
             let moved: &mut CostChange = self.money.entry(currency).or_default();
             match difference {
                 0.. => moved.up = moved.up.saturating_add(difference),
@@ -501,21 +503,21 @@ struct KeptChange {
 }
 
 impl KeptChanges {
-    fn put(&mut self, max: usize, line: u64, number: E164, before: &Record, after: &Record) {
-        let key = (line, number);
+    fn put(&mut self, max: usize, line: u64, run: NumberRun, before: &Record, after: &Record) {
+        let key = (line, run.first);
         if let Some((&(its_line, _), last)) = self.0.range_mut(..key).next_back()
             && its_line == line
             && last.before == *before
             && last.after == *after
         {
-            last.count += 1;
+            last.count += run.count;
             return;
         }
         let full = self.0.len() >= max;
         if full && self.0.last_key_value().is_some_and(|(last, _)| *last < key) {
             return;
         }
-        self.0.insert(key, KeptChange { before: before.clone(), after: after.clone(), count: 1 });
+        self.0.insert(key, KeptChange { before: before.clone(), after: after.clone(), count: run.count });
         if full {
             self.0.pop_last();
         }
