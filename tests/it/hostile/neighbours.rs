@@ -87,16 +87,18 @@ fn readers<T>(server: &Server, key: &Key, many: usize, work: impl FnOnce() -> T)
                 }
             });
         }
-        // Each reader has begun to get its rows.
+        // The lists flow before the work begins, and while it is done.
         let patience = Duration::from_secs(60);
-        until(patience, || "nobody gets rows".to_owned(), || bytes.load(Ordering::Relaxed) > 1 << 20);
+        let got = || bytes.load(Ordering::Relaxed);
+        until(patience, || format!("the lists do not flow: {} bytes", got()), || got() > 10_000_000);
+        let before = got();
         let done = work();
+        let after = got();
         over.store(true, Ordering::Relaxed);
+        assert!(after > before, "the lists stood still");
         done
     });
-    let bytes = bytes.into_inner();
-    println!("{many} readers got {bytes} bytes");
-    assert!(bytes > 10_000_000, "the lists did not flow: {bytes} bytes");
+    println!("{many} readers got {} bytes", bytes.into_inner());
     done
 }
 
