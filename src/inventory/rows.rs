@@ -159,21 +159,18 @@ const NO_TIMES: (i64, i64) = (i64::MAX, i64::MIN);
 
 impl PackedColumn {
     fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
-        let mut values: Vec<i64> = Vec::new();
+        let mut coder = Coder::default();
         let mut last = None;
         let mut codes: Vec<u16> = Vec::new();
-        let mut known: hashes::IntMap = hashes::IntMap::default();
         for cell in cells.clone() {
             let code = match last {
                 Some((value, code)) if value == cell => code,
-                _ => *known.entry(cell).or_insert_with(|| {
-                    values.push(cell);
-                    values.len() as u16 - 1
-                }),
+                _ => coder.code(cell),
             };
             last = Some((cell, code));
             codes.push(code);
         }
+        let values = coder.values;
         // A value takes as much room as four codes.
         if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
             return PackedColumn { values: cells.collect(), codes: Codes::Own };
@@ -288,6 +285,37 @@ impl PackedColumn {
             Codes::Word(codes) => codes.len() * 2,
         };
         self.values.len() * 8 + codes
+    }
+}
+
+/// Gives each distinct value the next code.
+#[derive(Default)]
+struct Coder {
+    values: Vec<i64>,
+    /// The codes of many values; few are sooner gone through.
+    known: hashes::IntMap,
+}
+
+impl Coder {
+    const FEW: usize = 8;
+
+    fn code(&mut self, value: i64) -> u16 {
+        let next = self.values.len() as u16;
+        if self.values.len() < Coder::FEW {
+            let known = self.values.iter().position(|have| *have == value);
+            if known.is_none() {
+                self.values.push(value);
+            }
+            return known.map_or(next, |code| code as u16);
+        }
+        if self.known.is_empty() {
+            self.known.extend(self.values.iter().zip(0..).map(|(value, code)| (*value, code)));
+        }
+        let code = *self.known.entry(value).or_insert(next);
+        if code == next {
+            self.values.push(value);
+        }
+        code
     }
 }
 
