@@ -42,6 +42,8 @@ INSERT INTO allowed VALUES
     -- What comes and goes.
     ('number', 'SELECT, INSERT, UPDATE, DELETE'),
     ('holder', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('number_run', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('holder_run', 'SELECT, INSERT, UPDATE, DELETE'),
     ('document', 'SELECT, INSERT, UPDATE, DELETE'),
     ('answered', 'SELECT, INSERT, UPDATE, DELETE'),
     ('lease', 'SELECT, INSERT, UPDATE, DELETE'),
@@ -49,8 +51,9 @@ INSERT INTO allowed VALUES
     ('set_up_link', 'SELECT, INSERT, UPDATE, DELETE'),
     ('recovery_code', 'SELECT, INSERT, DELETE'),
     ('sign_in_source', 'SELECT, INSERT, UPDATE, DELETE'),
-    -- Triggers of the owner keep the counts.
+    -- Triggers of the owner keep the counts and the locks.
     ('account_numbers', 'SELECT'),
+    ('holder_group', 'SELECT'),
     -- At which schema the tables are.
     ('rollcall_schema', 'SELECT');
 

@@ -26,6 +26,7 @@ mod mail;
 mod maintenance;
 mod mcp;
 mod migrate;
+mod migrate_schema;
 mod number;
 mod only_partner;
 mod operator;
@@ -158,6 +159,8 @@ enum Command {
     Restore(maintenance::Restore),
     /// Copy a database into PostgreSQL, for several servers
     Migrate(migrate::Migrate),
+    /// Bring a PostgreSQL database to the tables of this release, once all nodes are upgraded
+    MigrateSchema(migrate_schema::MigrateSchema),
     /// Bring partners, keys, users, routes, webhooks and schedules to what a TOML file says
     Apply(apply::Apply),
     /// Check the settings and what a server needs: disk, clock, database, certificates, mail, webhooks, DNS
@@ -440,6 +443,7 @@ fn execute(cli: Cli) -> Result<Outcome, CliError> {
         Command::Backup(command) => command.run(&global),
         Command::Restore(command) => command.run(&global),
         Command::Migrate(command) => command.run(&global),
+        Command::MigrateSchema(command) => command.run(&global),
         Command::Apply(command) => command.run(&global),
         Command::Doctor(command) => command.run(&global),
         Command::Config(command) => command.run(&global),

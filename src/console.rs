@@ -30,6 +30,7 @@ mod number;
 mod numbers;
 mod overview;
 mod page;
+mod pieces;
 mod platform;
 mod routes;
 mod schedules;

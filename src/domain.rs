@@ -11,6 +11,7 @@ pub mod change;
 pub mod country;
 pub mod decimal;
 pub mod destination;
+pub mod dictionary;
 pub mod e164;
 pub mod entity;
 pub mod field;

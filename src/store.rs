@@ -18,6 +18,7 @@ pub mod migrate;
 pub mod people;
 pub mod postgres;
 mod rows;
+mod runs;
 pub mod sqlite;
 mod tally;
 pub mod waiting;

@@ -347,6 +347,90 @@ fn a_type_name_stands_for_one_thing() {
     );
 }
 
+/// The files outside `templates/` that write HTML by themselves: documents that
+/// the console does not show, and the page frame, which looks for forms.
+const HTML_WRITERS: [&str; 8] = [
+    "wire/html.rs",
+    "wire/paper.rs",
+    "cli/costs.rs",
+    "cli/invoice/render.rs",
+    "alert.rs",
+    "http/docs.rs",
+    "http/docs/guide.rs",
+    "service/people/totp.rs",
+];
+
+/// The string literals of a source file.
+fn literals(code: &str) -> Vec<&str> {
+    code.split('"').skip(1).step_by(2).collect()
+}
+
+/// Whether a text has an opening or a closing tag.
+fn has_tag(text: &str) -> bool {
+    let names =
+        ["a", "b", "br", "button", "code", "dd", "div", "dl", "dt", "form", "h1", "h2", "h3", "i", "input", "label"];
+    let more = [
+        "li", "ol", "option", "p", "script", "small", "span", "svg", "table", "tbody", "td", "th", "thead", "time",
+        "tr", "ul",
+    ];
+    let begins = |rest: &str, name: &str| {
+        let rest = rest.strip_prefix('/').unwrap_or(rest).strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with([' ', '>', '\\']))
+    };
+    text.split('<').skip(1).any(|rest| names.iter().chain(&more).any(|name| begins(rest, name)))
+}
+
+#[test]
+fn only_templates_write_markup() {
+    let mut checked = 0;
+    for (file, text) in files() {
+        if HTML_WRITERS.contains(&file.as_str()) || file.ends_with("tests.rs") || layer(&file) == "sip" {
+            continue;
+        }
+        // A quotation mark within a literal, or as a character, ends no literal.
+        let code = code(&text).replace("\\\"", "\\'").replace("'\"'", "");
+        for literal in literals(&code) {
+            checked += 1;
+            let forms = file == "console/page.rs" && literal == "<form ";
+            assert!(forms || !has_tag(literal), "src/{file} has markup in {literal:?}; write a template");
+        }
+    }
+    assert!(checked > 10_000, "{checked} literals");
+    for (text, expected) in
+        [("<a href=\\", true), ("a < b", false), ("</td>", true), ("Vec<u8>", false), ("<small>", true)]
+    {
+        assert_eq!(has_tag(text), expected, "{text}");
+    }
+}
+
+/// The longest line of a template that one can read.
+const TEMPLATE_LINE_MAX: usize = 160;
+
+#[test]
+fn templates_mark_nothing_as_safe_and_have_lines_that_one_can_read() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("templates")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let (name, text) = (path.display(), fs::read_to_string(&path).expect("text"));
+        for (at, line) in text.lines().enumerate() {
+            let line_of = at + 1;
+            let way = ["|safe", "| safe", "|escape", "| escape"].iter().find(|way| line.contains(**way));
+            assert_eq!(way, None, "{name}:{line_of} goes around the type Html");
+            let chars = line.chars().count();
+            assert!(chars <= TEMPLATE_LINE_MAX, "{name}:{line_of} has {chars} characters");
+        }
+        count += 1;
+    }
+    assert!(count > 40, "{count} templates");
+    for (file, text) in files() {
+        let code = code(&text);
+        for way in ["|safe", "escape = \"none\"", "ext = \"txt\"", "HtmlSafe for", "MarkupDisplay", "filters::Safe"] {
+            let own = file == "wire/html.rs" && way == "HtmlSafe for";
+            assert!(own || !code.contains(way), "src/{file} goes around the type Html with {way:?}");
+        }
+    }
+}
+
 /// The paths of a `use`, without its braces.
 fn used(tree: &str, prefix: &str, out: &mut Vec<String>) {
     let tree = tree.trim();

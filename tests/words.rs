@@ -96,7 +96,14 @@ fn a_search_for_the_usual_term_finds_the_page() {
     for (term, page) in CONCEPTS {
         assert!(plain(&text(page)).contains(&plain(term)), "{page} does not have {term:?}");
         assert!(glossary.contains(&plain(term)), "docs/glossary.md does not have {term:?}");
+        let name = page.strip_prefix("docs/").and_then(|page| page.strip_suffix(".md")).expect("a document");
+        let found = rollcall::http::docs::guide::results(term);
+        assert!(
+            found.contains(&format!("/docs/guide/{name}#")),
+            "the search for {term:?} does not show {name}: {found}"
+        );
     }
+    assert!(CONCEPTS.len() >= 25, "{} terms", CONCEPTS.len());
 }
 
 /// The documents below `docs/`, without their pictures.
@@ -159,9 +166,12 @@ fn documents_and_settings_use_no_retired_words() {
     }
 }
 
-/// A template without its tags and without what Askama fills in.
+/// A template without its tags and without what Askama fills in, but with the
+/// texts that it hands to macros.
 fn visible(template: &str) -> String {
-    let mut out = String::new();
+    let calls = template.split("m::").skip(1).filter_map(|call| call.split('}').next());
+    let mut out: String =
+        calls.flat_map(|call| call.split('"').skip(1).step_by(2).flat_map(|text| [text, "\n"])).collect();
     let mut depth = 0_u32;
     let chars: Vec<char> = template.chars().collect();
     let mut at = 0;

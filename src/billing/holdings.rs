@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::calendar::{Calendar, Day, Month, TimeSpan};
+use crate::domain::dictionary::Dictionary;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Account, AccountId, E164, Money, Record, Time};
 
@@ -70,8 +71,9 @@ impl Holdings {
 pub struct Ledger<'c> {
     calendar: &'c Calendar,
     span: TimeSpan,
-    places: HashMap<AccountId, u32>,
-    accounts: Vec<(AccountId, Option<Arc<str>>)>,
+    accounts: Dictionary<AccountId>,
+    /// What each account is called.
+    names: Vec<Option<Arc<str>>>,
     open: HashMap<E164, OpenHolding>,
     /// For numbers that were once given back: each account that held it, as it
     /// was and when it last ended, the latest last.
@@ -105,8 +107,8 @@ impl<'c> Ledger<'c> {
         Ledger {
             calendar,
             span,
-            places: HashMap::new(),
-            accounts: Vec::new(),
+            accounts: Dictionary::default(),
+            names: Vec::new(),
             open: HashMap::new(),
             ended: HashMap::new(),
             list: Vec::new(),
@@ -116,7 +118,7 @@ impl<'c> Ledger<'c> {
     /// An account as an entry of this time shows it.
     pub fn account(&mut self, at: Time, account: &Account) {
         let place = self.place(&account.auth_id);
-        let name = &mut self.accounts[place as usize].1;
+        let name = &mut self.names[place as usize];
         // A name given later does not rename last month.
         if at < self.span.until || name.is_none() {
             *name = Some(account.name.clone());
@@ -219,12 +221,8 @@ impl<'c> Ledger<'c> {
     }
 
     fn place(&mut self, id: &AccountId) -> u32 {
-        if let Some(place) = self.places.get(id) {
-            return *place;
-        }
-        let place = self.accounts.len() as u32;
-        self.places.insert(id.clone(), place);
-        self.accounts.push((id.clone(), None));
+        let place = self.accounts.place(id.clone(), None);
+        self.names.resize(self.accounts.len(), None);
         place
     }
 
@@ -234,8 +232,9 @@ impl<'c> Ledger<'c> {
         for (number, mut open) in std::mem::take(&mut self.open) {
             self.advance(number, &mut open, end);
         }
-        let mut order: Vec<u32> = (0..self.accounts.len() as u32).collect();
-        order.sort_by(|&a, &b| self.accounts[a as usize].0.cmp(&self.accounts[b as usize].0));
+        let ids = self.accounts.values();
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_by(|&a, &b| ids[a as usize].cmp(&ids[b as usize]));
         let mut ranks = vec![0; order.len()];
         for (rank, &place) in order.iter().enumerate() {
             ranks[place as usize] = rank as u32;
@@ -247,7 +246,7 @@ impl<'c> Ledger<'c> {
             (holding.account, holding.rate.currency, holding.number, holding.from, holding.until)
         });
         let named = |&place: &u32| {
-            let (id, name) = self.accounts[place as usize].clone();
+            let (id, name) = (ids[place as usize].clone(), self.names[place as usize].clone());
             let name = name.unwrap_or_else(|| id.as_str().into());
             (id, name)
         };

@@ -154,14 +154,8 @@ fn html(bill: &Bill, groups: &[usize], partner: &str, now: Time) -> Result<Outco
     paper::totals(&mut text, &["Total"], &totals.into_iter().map(|sum| vec![sum]).collect::<Vec<_>>());
     for &place in groups {
         let group = &bill.groups[place];
-        put(
-            &mut text,
-            format_args!(
-                "<section class=\"account\">\n<h2>{}</h2>\n<p class=\"about\">{}\n",
-                escape(&group.name),
-                escape(group.account.as_str())
-            ),
-        );
+        paper::section_begin(&mut text, &group.name);
+        put(&mut text, format_args!("<p class=\"about\">{}\n", escape(group.account.as_str())));
         paper::lines_begin(&mut text);
         for line in &bill.lines[group.lines.clone()] {
             paper::line(&mut text, line);
@@ -171,7 +165,7 @@ fn html(bill: &Bill, groups: &[usize], partner: &str, now: Time) -> Result<Outco
             }
         }
         paper::lines_end(&mut text, "Total", &group.total);
-        text.push_str("</section>\n");
+        paper::section_end(&mut text);
     }
     paper::end(&mut text);
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(output::closed)?;

@@ -22,6 +22,7 @@ use crate::domain::E164;
 use crate::inventory::{Order, Window};
 use crate::service::background::jobs::{JobSelection, LIST_MAX, NewJob};
 use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
+use crate::wire::html::Html;
 
 /// How many of the selected numbers are named.
 const NAMED_MAX: usize = 12;
@@ -42,8 +43,8 @@ struct Bulk<'a> {
     selected: Vec<E164>,
     named: Vec<String>,
     more: String,
-    fields: String,
-    choices: String,
+    fields: Html,
+    choices: Html,
 }
 
 /// Which numbers are selected.
@@ -183,8 +184,7 @@ fn page(
     let mut frame = visit.frame(&title(verb, &count), "numbers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let fields = VerbFields::typed(verb.name, form, &visit.clock, &wrongs, true);
-    let broken = |error: askama::Error| Trouble::Internal(error.to_string());
+    let fields = Html::of(&VerbFields::typed(verb.name, form, &visit.clock, &wrongs, true));
     let more = total - named.len() as u64;
     html_as(
         status,
@@ -205,8 +205,8 @@ fn page(
             selected: list,
             named,
             more: if more > 0 { show::thousands(more) } else { String::new() },
-            fields: fields.render().map_err(broken)?,
-            choices: Choices::of(&visit).render().map_err(broken)?,
+            fields,
+            choices: Html::of(&Choices::of(&visit)),
         },
     )
 }

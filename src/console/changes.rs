@@ -24,8 +24,9 @@ use super::gate::{Needs, Visit, query_value};
 use super::jobs::{page_of, told};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
+use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{Console, chooser, diff, show, unknown, verbs};
+use super::{Console, chooser, diff, pieces, show, unknown, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::background::jobs::Job;
@@ -33,7 +34,7 @@ use crate::service::past::LoggedChange;
 use crate::service::verbs::undo;
 use crate::service::verbs::undo::{RefusedUndo, Undone};
 use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// How many changes a page has.
 const ROWS: usize = 50;
@@ -55,14 +56,14 @@ const SEEN_MAX: usize = 5;
 
 struct ChangeLine {
     version: u64,
-    summary: String,
+    summary: Html,
     verb: String,
     /// The page of the job that the changes are of.
     job: Option<String>,
     by: String,
     /// The filter that shows what the same one did.
     by_query: String,
-    at: String,
+    at: Html,
 }
 
 struct ListOption {
@@ -78,7 +79,7 @@ struct ChangesPage {
     lines: Vec<ChangeLine>,
     verbs: Vec<ListOption>,
     actors: Vec<ListOption>,
-    customer: String,
+    customer: Html,
     from: String,
     to: String,
     /// The zone of the days.
@@ -102,15 +103,15 @@ struct ChangesPage {
 struct NumberRow {
     number: String,
     readable: String,
-    said: String,
-    diff: String,
+    said: Html,
+    diff: Html,
 }
 
 struct RefusedRow {
     number: String,
     readable: String,
-    reason: String,
-    at: String,
+    reason: Html,
+    at: Html,
 }
 
 #[derive(Template)]
@@ -119,7 +120,7 @@ struct ChangePage {
     frame: Frame,
     version: u64,
     title: String,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
     entities: Vec<String>,
     more_entities: usize,
     rows: Vec<NumberRow>,
@@ -534,7 +535,7 @@ fn line(visit: &Visit, called: &Called<'_>, found: &FoundChange, jobs: &HashMap<
 }
 
 /// What a change did, in a line.
-fn summed(visit: &Visit, called: &Called<'_>, found: &FoundChange, job: Option<&Job>) -> String {
+fn summed(visit: &Visit, called: &Called<'_>, found: &FoundChange, job: Option<&Job>) -> Html {
     let FoundChange { listed, numbers, of, more, .. } = found;
     // A page may end within a job, and the job knows how many it changed.
     let (numbers, of) = match job.filter(|job| numbers == of && job.tally.changed > 0) {
@@ -551,19 +552,19 @@ fn summed(visit: &Visit, called: &Called<'_>, found: &FoundChange, job: Option<&
             (false, _) => format!("{} of {}", show::thousands(numbers), show::count(of, "number", "numbers")),
         };
         parts.push(match of {
-            0 | 1 => format!("{readable}: {said}"),
-            _ => format!("{counted}; the first, {readable}: {said}"),
+            0 | 1 => Html::from(format!("{readable}: ")) + said,
+            _ => Html::from(format!("{counted}; the first, {readable}: ")) + said,
         });
     }
     let entities = &listed.entities;
     let shown = if parts.is_empty() || entities.len() <= ENTITIES { ENTITIES } else { 0 };
-    let said = |entity: &EntityChange| escape(&diff::entity(called, listed.entry.verb, entity));
+    let said = |entity: &EntityChange| Html::from(diff::entity(called, listed.entry.verb, entity));
     parts.extend(entities.iter().take(shown).map(said));
     if let Some(more @ 1..) = entities.len().checked_sub(shown) {
         let besides = if shown == 0 { "customers, applications and trunks" } else { "more" };
-        parts.push(format!("{} {besides}", show::thousands(more as u64)));
+        parts.push(format!("{} {besides}", show::thousands(more as u64)).into());
     }
-    if parts.is_empty() { "nothing that shows".to_owned() } else { parts.join("; ") }
+    if parts.is_empty() { "nothing that shows".into() } else { Html::join(parts, "; ") }
 }
 
 /// GET /console/p/{partner}/changes/{version}
@@ -671,23 +672,23 @@ async fn show_change(
     let at = listed.entry.at;
     let clock = &visit.clock;
     frame.title = format!("Change {version}");
-    let mut facts = vec![
-        ("What", escape(&verb_name(listed.entry.verb))),
+    let mut facts: FactList = vec![
+        ("What", verb_name(listed.entry.verb).into()),
         ("Who", {
             let query = query_value(&listed.entry.actor.to_string());
-            show::link(&format!("{}/changes?who={query}", visit.base), &who(visit, &listed.entry.actor))
+            pieces::link(&format!("{}/changes?who={query}", visit.base), &who(visit, &listed.entry.actor))
         }),
-        ("When", format!("{} <small>{}</small>", clock.time(at), clock.distance(at))),
-        ("Numbers", show::thousands(listed.total)),
+        ("When", clock.moment(at)),
+        ("Numbers", show::thousands(listed.total).into()),
     ];
     match listed.entry.request_id.as_deref() {
         Some(id) if id.starts_with("job_") => {
-            facts.push(("Part of", show::link(&visit.href("jobs", id), id)));
+            facts.push(("Part of", pieces::link(&visit.href("jobs", id), id)));
         }
         Some(id) if id.starts_with("import_") => {
-            facts.push(("Part of", show::link(&visit.href("import", id), id)));
+            facts.push(("Part of", pieces::link(&visit.href("import", id), id)));
         }
-        Some(id) => facts.push(("Request", format!("<code>{}</code>", escape(id)))),
+        Some(id) => facts.push(("Request", pieces::code(id))),
         None => {}
     }
     let called = Called::of(&visit.snapshot);
@@ -702,7 +703,7 @@ async fn show_change(
         number: row.number.to_string(),
         readable: visit.console.spaces.readable(row.number),
         reason: told(visit, &row.reason),
-        at: row.at.map_or(String::new(), |at| clock.time(at)),
+        at: row.at.map_or_else(Html::default, |at| clock.time(at)),
     });
     let shown = ChangePage {
         version,

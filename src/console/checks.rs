@@ -22,14 +22,14 @@ use super::number::who;
 use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, keys, show, unknown};
+use super::{Console, keys, pieces, show, unknown};
 use crate::checks::{Check, CheckOptions, Finding, counts, savings};
 use crate::domain::{AccountId, Actor, FieldError, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
 use crate::service::verbs::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// How many findings a page has.
 const ROWS: usize = 50;
@@ -154,8 +154,8 @@ struct Way {
 /// Who set a finding aside.
 struct Aside {
     by: String,
-    at: String,
-    until: String,
+    at: Html,
+    until: Html,
     note: String,
 }
 
@@ -163,9 +163,9 @@ struct CheckRow {
     id: String,
     /// What it is about, for those who hear the page.
     name: String,
-    subject: String,
-    customer: String,
-    since: String,
+    subject: Html,
+    customer: Html,
+    since: Html,
     ways: Vec<Way>,
     aside: Option<Aside>,
     open: bool,
@@ -188,7 +188,7 @@ struct CheckGroup {
 }
 
 /// What was typed into a form that was refused.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct TypedNote {
     id: String,
     until: String,
@@ -211,7 +211,7 @@ struct Checks {
     /// Of which moment days are, as their labels say it.
     midnight: String,
     account_name: String,
-    chooser: String,
+    chooser: Html,
     /// What the idle numbers cost, or why none are shown yet.
     idle: String,
     idle_days: u32,
@@ -224,6 +224,13 @@ struct Checks {
     pages: usize,
     typed: TypedNote,
     tomorrow: String,
+}
+
+impl Checks {
+    /// What a finding's form has.
+    fn typed_of(&self, row: &CheckRow) -> TypedNote {
+        if row.open { self.typed.clone() } else { TypedNote::default() }
+    }
 }
 
 /// GET /console/p/{partner}/checks
@@ -501,53 +508,49 @@ fn row(visit: &Visit, seen: &ReportedFinding, typed: &TypedNote) -> CheckRow {
         let id = account.as_str();
         let known = visit.snapshot.accounts.get(id);
         let name = known.map_or_else(|| id.to_owned(), |one| one.name.to_string());
-        (format!("<a href=\"{}\" title=\"{}\">{}</a>", visit.href("customers", id), escape(id), escape(&name)), name)
+        (pieces::titled_link(&visit.href("customers", id), id, &name), name)
     });
     let evidence = finding.evidence();
     let evidence = |name: &str| evidence.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
     let (mut name, subject) = match finding.number {
         Some(number) => {
             let readable = visit.console.spaces.readable(number);
-            let link = format!("<a href=\"{}/numbers/{number}\" data-copy=\"{number}\">{readable}</a>", visit.base);
+            let link = pieces::number(&visit.base, number, &readable);
             (readable, link)
         }
-        None => (String::new(), String::new()),
+        None => Default::default(),
     };
     // More numbers than a mirror's setting can name.
     let many = evidence("numbers").and_then(|count| count.parse().ok());
     let subject = match (finding.check, many) {
         (Check::Vanished | Check::Appeared, Some(count)) => {
             name = show::count(count, "number", "numbers");
-            format!("{name}, too many to name")
+            format!("{name}, too many to name").into()
         }
         (Check::Idle, _) => {
-            let value = |name| evidence(name).map(escape).unwrap_or_default();
+            let value = |name| evidence(name).unwrap_or_default();
             let last = match evidence("last_called_at") {
                 Some("never") | None => "not called in 90 days".to_owned(),
-                Some(day) => format!("last called on {}", escape(day)),
+                Some(day) => format!("last called on {day}"),
             };
-            format!("{subject} <small>{last}; {} {} a month</small>", value("monthly_cost"), value("currency"))
+            pieces::beside(subject, format!("{last}; {} {} a month", value("monthly_cost"), value("currency")))
         }
         (Check::DoubtfulNumber, _) => {
-            let meant = evidence("probably_meant").map(escape).unwrap_or_default();
-            format!("{subject} <small>probably {meant}</small>")
+            pieces::beside(subject, format!("probably {}", evidence("probably_meant").unwrap_or_default()))
         }
         _ => subject,
     };
-    let (customer, customer_name) = customer.unwrap_or_else(|| (show::NONE.to_owned(), String::new()));
+    let (customer, customer_name) = customer.unwrap_or_else(|| (pieces::none(), String::new()));
     if name.is_empty() {
         name = customer_name;
     }
     let aside = acknowledged.as_ref().map(|one| Aside {
         by: Actor::parse(&one.by).map_or_else(|| one.by.to_string(), |actor| who(visit, &actor)),
         at: clock.time(one.at),
-        until: one.until.map_or_else(|| "for good".to_owned(), |until| format!("until {}", clock.time(until))),
+        until: one.until.map_or_else(|| "for good".into(), |until| Html::from("until ") + clock.time(until)),
         note: one.note.as_deref().unwrap_or_default().to_owned(),
     });
-    let since = finding.since.map_or_else(
-        || show::NONE.to_owned(),
-        |at| format!("{} <small>{}</small>", clock.time(at), clock.distance(at)),
-    );
+    let since = finding.since.map_or_else(pieces::none, |at| clock.moment(at));
     CheckRow {
         name,
         subject,

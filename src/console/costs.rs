@@ -28,7 +28,7 @@ use crate::domain::{AccountId, Currency};
 use crate::http::costs;
 use crate::service;
 use crate::wire::costs::BillText;
-use crate::wire::html::{escape, put};
+use crate::wire::html::Html;
 use crate::wire::paper;
 
 /// How many customers a page has.
@@ -193,7 +193,7 @@ struct CostsPage {
     account: String,
     account_name: String,
     account_href: String,
-    chooser: String,
+    chooser: Html,
     previous: Option<(String, String)>,
     next: Option<(String, String)>,
     currency: String,
@@ -352,6 +352,13 @@ impl CostsView {
     }
 }
 
+/// The line above an invoice on a screen.
+#[derive(Template)]
+#[template(path = "on_screen.html")]
+struct OnScreen<'a> {
+    back: &'a str,
+}
+
 /// An invoice, a piece at a time: it may have a million lines.
 fn sheet(
     bill: Arc<Bill>,
@@ -369,14 +376,7 @@ fn sheet(
         &format!("{title} - {}", first.name),
         paper::Style::At { style: &style, icon: "/console/icon.svg" },
     );
-    put(
-        &mut head,
-        format_args!(
-            "<p class=\"screen\"><a href=\"{}\">Back to the costs</a>. Your browser's Print makes paper or a PDF of \
-             this, without this line. It is the rental; calls are on what <code>rollcall invoice</code> makes.\n",
-            escape(&back)
-        ),
-    );
+    head.push_str(Html::of(&OnScreen { back: &back }).as_str());
     paper::head(&mut head, &bill, made_on, &partner, (&first.name, first.account.as_str()));
     let totals: Vec<Vec<Sum>> = groups.iter().map(|&place| vec![bill.groups[place].total]).collect();
     paper::totals(&mut head, &["Rental"], &totals);
@@ -394,7 +394,7 @@ fn sheet(
             let group = &bill.groups[place];
             if start == lines.start {
                 let currency = group.total.currency;
-                put(&mut text, format_args!("<section class=\"account\">\n<h2>Number rental in {currency}</h2>\n"));
+                paper::section_begin(&mut text, &format!("Number rental in {currency}"));
                 paper::lines_begin(&mut text);
             }
             let end = lines.end.min(start + CHUNK_LINES);
@@ -403,7 +403,7 @@ fn sheet(
             }
             if end == lines.end {
                 paper::lines_end(&mut text, "Total", &group.total);
-                text.push_str("</section>\n");
+                paper::section_end(&mut text);
             }
             text
         })

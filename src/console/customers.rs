@@ -34,6 +34,7 @@ use crate::service::verbs::checks::findings;
 use crate::service::verbs::entities::EntityPatch;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
+use crate::wire::html::Html;
 
 /// How many customers, applications or trunks a page has.
 pub const ROWS: usize = 100;
@@ -53,7 +54,7 @@ struct CustomerRow {
     amounts: Vec<String>,
     /// Nobody can call them.
     silent: bool,
-    archived: Option<String>,
+    archived: Option<Html>,
 }
 
 #[derive(Template)]
@@ -70,7 +71,7 @@ struct Customers<'a> {
     none: bool,
     found: String,
     /// Suggestions, where nothing is found.
-    near: String,
+    near: Html,
     rows: Vec<CustomerRow>,
     page: usize,
     pages: usize,
@@ -143,7 +144,7 @@ pub async fn list(
     let pages = asked.page(&mut found, |(account, _, _)| (account.name.to_lowercase(), account.auth_id.to_string()));
     let rows = found.iter().map(|(account, counts, rental)| row(&visit, account, *counts, rental));
     html(&Customers {
-        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { String::new() },
+        near: if found.is_empty() { did_you_mean(&visit, NamedKind::Customer, &asked.q) } else { Html::default() },
         q: &asked.q,
         query: query_value(&asked.q),
         archived: asked.archived,
@@ -252,7 +253,7 @@ fn free(visit: &Visit, search: Option<Pattern>, chosen: &str) -> (Vec<Free>, u64
 }
 
 /// The part of a form that asks for a number; `must` it be given.
-fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> Result<(String, Option<String>), Trouble> {
+fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> (Html, Option<String>) {
     let part = match Picked::read(form) {
         Picked::Part(pattern) => Some(pattern),
         Picked::Nothing | Picked::Number(_) => None,
@@ -271,18 +272,12 @@ fn pick(visit: &Visit, form: &Form, wrongs: &Wrongs, must: bool) -> Result<(Stri
         }
     });
     let total = show::count(total, "free number", "free numbers");
-    let html = NumberPick { typed, offered, matches, total, must, wrongs }.render();
-    Ok((html.map_err(|error| Trouble::Internal(error.to_string()))?, told))
+    (Html::of(&NumberPick { typed, offered, matches, total, must, wrongs }), told)
 }
 
 /// The fields of an assignment but for whose and which number.
-fn route_fields(visit: &Visit, form: &Form, wrongs: &Wrongs) -> Result<String, Trouble> {
-    let fields = VerbFields::typed("first", form, &visit.clock, wrongs, false);
-    fields.render().map_err(|error| Trouble::Internal(error.to_string()))
-}
-
-fn choices(visit: &Visit) -> Result<String, Trouble> {
-    Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))
+fn route_fields(visit: &Visit, form: &Form, wrongs: &Wrongs) -> Html {
+    Html::of(&VerbFields::typed("first", form, &visit.clock, wrongs, false))
 }
 
 #[derive(Template)]
@@ -291,9 +286,9 @@ struct NewCustomer<'a> {
     frame: Frame,
     name: &'a str,
     id: &'a str,
-    pick: String,
-    fields: String,
-    choices: String,
+    pick: Html,
+    fields: Html,
+    choices: Html,
     wrongs: Wrongs,
 }
 
@@ -383,15 +378,15 @@ fn refused(error: ServiceError) -> Result<FormRefusal, Trouble> {
 fn new_page(visit: &Visit, form: &Form, refusal: Option<FormRefusal>, status: StatusCode) -> PageResult {
     let mut frame = visit.frame("New customer", "customers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
-    let (pick, told) = pick(visit, form, &wrongs, false)?;
+    let (pick, told) = pick(visit, form, &wrongs, false);
     frame.error = error.or(told);
     let page = NewCustomer {
         frame,
         name: form.get("name"),
         id: form.get("id"),
         pick,
-        fields: route_fields(visit, form, &wrongs)?,
-        choices: choices(visit)?,
+        fields: route_fields(visit, form, &wrongs),
+        choices: Html::of(&Choices::of(visit)),
         wrongs,
     };
     html_as(status, &page)
@@ -439,8 +434,8 @@ struct Customer {
     /// As it was typed where it shall have another.
     new_name: String,
     wrongs: Wrongs,
-    created: String,
-    archived: Option<String>,
+    created: Html,
+    archived: Option<Html>,
     active: String,
     suspended: String,
     reserved: String,
@@ -452,10 +447,10 @@ struct Customer {
     query: String,
     numbers: u64,
     numbers_text: String,
-    rows: String,
-    pick: String,
-    fields: String,
-    choices: String,
+    rows: Html,
+    pick: Html,
+    fields: Html,
+    choices: Html,
     /// Which form is open, because something is to be mended in it.
     open: &'static str,
 }
@@ -502,15 +497,13 @@ async fn customer(
     .await?;
     let filter = Filter { account: Some(id.into()), ..Filter::default() };
     let held = snapshot.select(&filter, Order::default(), Window::Page { skip: 0, rows: NUMBERS_MAX }, now);
-    let mut writer = numbers::Writer::new(&visit, false);
-    held.rows.iter().for_each(|row| writer.row(*row));
-    let rows = writer.out;
+    let rows = numbers::rows(&visit, &held.rows, false);
     let mut by_check: BTreeMap<Check, Vec<E164>> = BTreeMap::new();
     for seen in &found {
         by_check.entry(seen.finding.check).or_default().extend(seen.finding.number);
     }
     frame.title = account.name.to_string();
-    let (pick, told) = pick(&visit, form, &open.wrongs, true)?;
+    let (pick, told) = pick(&visit, form, &open.wrongs, true);
     frame.error = frame.error.take().or(told);
     let releases = counts.active + counts.suspended;
     let page = Customer {
@@ -533,8 +526,8 @@ async fn customer(
         numbers_text: show::count(held.total, "number", "numbers"),
         rows,
         pick,
-        fields: route_fields(&visit, form, &open.wrongs)?,
-        choices: choices(&visit)?,
+        fields: route_fields(&visit, form, &open.wrongs),
+        choices: Html::of(&Choices::of(&visit)),
         open: open.verb,
         wrongs: open.wrongs,
         frame,

@@ -12,15 +12,17 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::convert::Infallible;
 
+use askama::Template;
+
 use super::gate::{Visit, made};
 use super::page::Notice;
-use super::show;
+use super::{pieces, show};
 use crate::domain::summary::{self, Names};
 use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
 use crate::service::verbs::import::{FieldChange, Naming, differences};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// What things are called, as of a snapshot.
 pub struct Called<'s> {
@@ -105,9 +107,9 @@ impl Naming for &Called<'_> {
 }
 
 /// What happened to a number, in a few words; an undo is called one.
-pub fn said(visit: &Visit, called: &Called<'_>, verb: Verb, change: &NumberChange, at: Time) -> String {
+pub fn said(visit: &Visit, called: &Called<'_>, verb: Verb, change: &NumberChange, at: Time) -> Html {
     let said = visit.clock.told(&summary::number_called(change, at, called));
-    if verb == Verb::Undo { format!("Undo: {said}") } else { said }
+    if verb == Verb::Undo { Html::from("Undo: ") + said } else { said }
 }
 
 /// The same of a customer, an application, a trunk or a setting.
@@ -118,13 +120,7 @@ pub fn entity(called: &Called<'_>, verb: Verb, change: &EntityChange) -> String 
 
 /// What two records differ in, as a list; a record that is not there is a number
 /// that is not in the inventory.
-pub fn records(
-    visit: &Visit,
-    called: &Called<'_>,
-    before: Option<&Record>,
-    after: Option<&Record>,
-    at: Time,
-) -> String {
+pub fn records(visit: &Visit, called: &Called<'_>, before: Option<&Record>, after: Option<&Record>, at: Time) -> Html {
     let fields = match (before, after) {
         (Some(before), Some(after)) => {
             let Ok(mut fields) = differences(&before.as_of(at), after, &mut &*called);
@@ -160,25 +156,36 @@ fn state(before: Option<&str>, after: Option<&str>) -> FieldChange {
 }
 
 /// Fields before and after, as a list; what a number loses is marked.
-pub fn html(visit: &Visit, fields: &[FieldChange]) -> String {
+pub fn html(visit: &Visit, fields: &[FieldChange]) -> Html {
     if fields.is_empty() {
-        return show::NONE.to_owned();
+        return pieces::none();
     }
-    let mut html = String::from("<ul class=\"diff\">");
-    for change in fields {
+    let lines = fields.iter().map(|change| {
         let value = |value: &Option<String>| match value {
-            None => format!("<span class=\"none\">{}</span>", change.nothing()),
+            None => pieces::nothing(change.nothing()),
             Some(text) => match money(text) {
-                Some(money) => escape(&show::money(money)),
+                Some(money) => show::money(money).into(),
                 None => visit.clock.told(text),
             },
         };
-        let (class, lost) = if change.lost { (" class=\"lost\"", " <b>lost</b>") } else { ("", "") };
-        let (label, before, after) = (escape(change.label()), value(&change.before), value(&change.after));
-        html.push_str(&format!("<li{class}><span>{label}</span> {before} → {after}{lost}</li>"));
-    }
-    html.push_str("</ul>");
-    html
+        let (before, after) = (value(&change.before), value(&change.after));
+        DiffLine { label: change.label(), before, after, lost: change.lost }
+    });
+    Html::of(&Diff { lines: lines.collect() })
+}
+
+/// A field of a number before and after a change.
+struct DiffLine<'a> {
+    label: &'a str,
+    before: Html,
+    after: Html,
+    lost: bool,
+}
+
+#[derive(Template)]
+#[template(path = "diff.html")]
+struct Diff<'a> {
+    lines: Vec<DiffLine<'a>>,
 }
 
 /// `1500.00 INR` as an amount.
@@ -194,16 +201,16 @@ pub fn notice(visit: &Visit, query: &str) -> Option<Notice> {
     let after = version.checked_sub(1)?;
     let listed = visit.console.app.replica.changes(&visit.snapshot, after, 1, 0, 2).ok()?.pop()?;
     let (called, entry) = (Called::of(&visit.snapshot), &listed.entry);
-    let entities = listed.entities.iter().map(|one| escape(&entity(&called, entry.verb, one)));
+    let entities = listed.entities.iter().map(|one| entity(&called, entry.verb, one).into());
     let text = match &listed.numbers[..] {
         [one] => {
             let number = visit.console.spaces.readable(one.number);
-            format!("{number}: {}", said(visit, &called, entry.verb, one, entry.at))
+            Html::from(format!("{number}: ")) + said(visit, &called, entry.verb, one, entry.at)
         }
-        [] => entities.collect::<Vec<_>>().join("; "),
+        [] => Html::join(entities, "; "),
         _ => {
             let undo = if entry.verb == Verb::Undo { "Undo: " } else { "" };
-            format!("{undo}{} changed", show::count(listed.total, "number", "numbers"))
+            format!("{undo}{} changed", show::count(listed.total, "number", "numbers")).into()
         }
     };
     let own = listed.entry.actor.to_string() == format!("user:{}", visit.user().id);

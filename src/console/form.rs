@@ -1,8 +1,8 @@
 //! A form that was refused, and the days that forms take.
 //!
 //! All forms follow one pattern: a refused form comes back with what was typed,
-//! says above it what is wrong, and marks each field that is. [`Wrongs`] is
-//! what marks; a field's template asks it for attributes and for a sentence.
+//! says above it what is wrong, and marks each field that is. [`Wrongs`] has the
+//! sentences; `templates/macros.html` marks the fields.
 //! Invariant: a day without a time is its first moment in the reader's zone.
 //! Deliberately absent: what may be said in a field (the rules are the verbs').
 
@@ -14,7 +14,6 @@ use super::show::PageClock;
 use crate::domain::{FieldError, Time, time};
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
-use crate::wire::html::escape;
 
 /// What is wrong with a form, above it and field by field.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,6 +30,11 @@ impl FormRefusal {
     /// One field, and a sentence that says what is wrong with it.
     pub fn field(field: &str, sentence: impl Into<String>) -> FormRefusal {
         FormRefusal::of(vec![FieldError::missing(field, SENTENCE, sentence)])
+    }
+
+    /// Of a long form: above it stands only that fields are marked.
+    pub fn below(errors: Vec<FieldError>) -> FormRefusal {
+        FormRefusal { text: "Nothing was saved; see what is marked below.".to_owned(), wrongs: Wrongs(errors) }
     }
 
     /// What no single field is to blame for.
@@ -79,21 +83,6 @@ impl Wrongs {
         };
         let all: Vec<String> = self.0.iter().filter_map(of).collect();
         (!all.is_empty()).then(|| all.join("; "))
-    }
-
-    /// The attributes of a field that is wrong; empty for any other.
-    pub fn mark(&self, field: &str) -> String {
-        match self.said(field) {
-            Some(_) => format!(" aria-invalid=\"true\" aria-describedby=\"wrong-{field}\""),
-            None => String::new(),
-        }
-    }
-
-    /// What stands below a field that is wrong; empty for any other.
-    pub fn note(&self, field: &str) -> String {
-        self.said(field)
-            .map(|said| format!("<p class=\"wrong\" id=\"wrong-{field}\">{}</p>", escape(&said)))
-            .unwrap_or_default()
     }
 }
 
@@ -180,15 +169,16 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_wrong_are_marked_and_no_others() {
+    fn fields_that_are_wrong_have_a_sentence_and_no_others() {
         let errors = vec![
             FieldError::new("name", "INVALID", "is <b>", "x"),
             FieldError::new("recipients[1]", "INVALID", "is no address", "a@"),
         ];
         let wrongs = FormRefusal::of(errors).wrongs;
-        assert_eq!(wrongs.mark("name"), " aria-invalid=\"true\" aria-describedby=\"wrong-name\"");
-        assert_eq!(wrongs.note("name"), "<p class=\"wrong\" id=\"wrong-name\">is &lt;b&gt;</p>");
-        assert_eq!(wrongs.said("recipients").as_deref(), Some("a@ is no address"));
-        assert_eq!((wrongs.mark("nam"), wrongs.note("zone")), (String::new(), String::new()));
+        for (field, expected) in
+            [("name", Some("is <b>")), ("recipients", Some("a@ is no address")), ("nam", None), ("zone", None)]
+        {
+            assert_eq!(wrongs.said(field).as_deref(), expected, "{field}");
+        }
     }
 }

@@ -23,6 +23,7 @@ use super::gate::{Form, Needs, Visit, segment};
 use super::number::who;
 use super::page::told;
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
+use super::pieces::{self, FactList};
 use super::sign_in::blocking;
 use super::{Console, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
@@ -36,7 +37,7 @@ use crate::service::background::uploads::{
 use crate::service::verbs::import::{
     ChangedNumber, CostChange, EntityNews, FIRST_MAX, ImportProgress, RowFate, losses_told,
 };
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// For how long an answer waits for a check, so that a small file shows what
 /// was found at once.
@@ -76,8 +77,8 @@ number,account_auth_id,account_name,application_id,trunk_id,monthly_cost,currenc
 struct Recent {
     id: String,
     name: String,
-    mark: &'static str,
-    at: String,
+    mark: Html,
+    at: Html,
     by: String,
 }
 
@@ -110,7 +111,7 @@ struct ChangedRow {
     number: String,
     href: String,
     more: String,
-    changes: String,
+    changes: Html,
 }
 
 struct ColumnRow {
@@ -133,7 +134,7 @@ struct Fault {
     line: String,
     column: String,
     value: String,
-    message: String,
+    message: Html,
 }
 
 struct ImportBar {
@@ -148,7 +149,7 @@ struct UploadPage {
     frame: Frame,
     id: String,
     name: String,
-    mark: &'static str,
+    mark: Html,
     stands: String,
     trouble: String,
     live: Option<ImportBar>,
@@ -187,7 +188,7 @@ struct UploadPage {
     faults: Vec<Fault>,
     more_faults: u64,
     rejects: bool,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
 }
 
 /// What a column can be, for people.
@@ -827,15 +828,16 @@ fn verdict(fate: RowFate) -> (&'static str, String) {
     (class, text)
 }
 
-fn mark(stage: UploadStage, busy: bool) -> &'static str {
-    match (stage, busy) {
-        (UploadStage::Checking, true) => "<span class=\"mark info\">being checked</span>",
-        (UploadStage::Importing, true) => "<span class=\"mark info\">being imported</span>",
-        (UploadStage::Checking | UploadStage::Importing, false) => "<span class=\"mark warning\">interrupted</span>",
-        (UploadStage::Checked, _) => "<span class=\"mark info\">checked, not imported</span>",
-        (UploadStage::Unusable, _) => "<span class=\"mark critical\">cannot be read yet</span>",
-        (UploadStage::Imported, _) => "<span class=\"mark good\">imported</span>",
-    }
+fn mark(stage: UploadStage, busy: bool) -> Html {
+    let (class, text) = match (stage, busy) {
+        (UploadStage::Checking, true) => ("info", "being checked"),
+        (UploadStage::Importing, true) => ("info", "being imported"),
+        (UploadStage::Checking | UploadStage::Importing, false) => ("warning", "interrupted"),
+        (UploadStage::Checked, _) => ("info", "checked, not imported"),
+        (UploadStage::Unusable, _) => ("critical", "cannot be read yet"),
+        (UploadStage::Imported, _) => ("good", "imported"),
+    };
+    pieces::mark(class, text)
 }
 
 fn stands(upload: &Upload, busy: bool) -> String {
@@ -896,15 +898,15 @@ fn by(visit: &Visit, upload: &Upload) -> String {
     Actor::parse(&upload.by).map_or_else(|| upload.by.clone(), |actor| who(visit, &actor))
 }
 
-fn facts(visit: &Visit, upload: &Upload) -> Vec<(&'static str, String)> {
+fn facts(visit: &Visit, upload: &Upload) -> FactList {
     let clock = &visit.clock;
     let mut facts = vec![
-        ("File", format!("{}, {}", escape(&upload.name), size(upload.bytes))),
-        ("Given", format!("{} by {}", clock.time(upload.created_at), escape(&by(visit, upload)))),
+        ("File", format!("{}, {}", upload.name, size(upload.bytes)).into()),
+        ("Given", clock.time(upload.created_at) + " by " + by(visit, upload)),
         ("Kept until", clock.time(upload.created_at.plus(KEPT_SECONDS))),
     ];
     if upload.headed {
-        facts.push(("Columns", "none are named, so its lines are taken as numbers".to_owned()));
+        facts.push(("Columns", "none are named, so its lines are taken as numbers".into()));
     }
     facts
 }

@@ -21,8 +21,9 @@ use super::diff::Called;
 use super::gate::{Needs, Visit};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, html, html_as, mendable, redirect};
+use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{Console, diff, download, show, unknown, verbs};
+use super::{Console, diff, download, pieces, show, unknown, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
 use crate::http::json::job_verb as verb_name;
@@ -31,7 +32,7 @@ use crate::inventory::names::NamedKind;
 use crate::service::background::jobs::{Job, JobRow, JobState, JobTally, RowResult, Task};
 use crate::service::verbs::import::differences;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 use crate::wire::report::CsvCells;
 
 /// How many jobs, and how many rows of one, a page has.
@@ -46,9 +47,9 @@ const DOWNLOAD_ROWS: usize = 10_000;
 struct ListedJob {
     id: String,
     what: String,
-    mark: String,
+    mark: Html,
     by: String,
-    at: String,
+    at: Html,
 }
 
 #[derive(Template)]
@@ -75,9 +76,9 @@ struct JobTableRow {
     result: &'static str,
     class: &'static str,
     /// The customer whose number it is before the change.
-    customer: String,
-    reason: String,
-    diff: String,
+    customer: Html,
+    reason: Html,
+    diff: Html,
     cost: String,
     version: Option<u64>,
 }
@@ -102,10 +103,10 @@ struct JobPage {
     frame: Frame,
     id: String,
     what: String,
-    mark: String,
+    mark: Html,
     /// What it is at, in a sentence.
     stands: String,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
     progress: Option<Progress>,
     /// Whether the page should be looked at again.
     live: bool,
@@ -356,20 +357,20 @@ pub fn what(job: &Job) -> String {
     }
 }
 
-fn mark(job: &Job) -> String {
+fn mark(job: &Job) -> Html {
     let (class, text) = match job.state {
         JobState::Previewed => ("info", "ready to run"),
         JobState::Queued => ("plain", "queued"),
         JobState::Running => ("info", "running"),
         JobState::Done if job.tally.failed > 0 => {
             let failed = show::thousands(job.tally.failed);
-            return format!("<span class=\"mark warning\">done, {failed} failed</span>");
+            return pieces::mark("warning", &format!("done, {failed} failed"));
         }
         JobState::Done => ("good", "done"),
         JobState::Cancelled => ("warning", "cancelled"),
         JobState::Failed => ("critical", "stopped by a fault"),
     };
-    format!("<span class=\"mark {class}\">{text}</span>")
+    pieces::mark(class, text)
 }
 
 fn by(visit: &Visit, job: &Job) -> String {
@@ -507,13 +508,12 @@ fn by_customer(visit: &Visit, called: &Called<'_>, changes: &[NumberChange]) -> 
 }
 
 /// A link to the customer of a number: before a change that is shown, else now.
-fn customer(visit: &Visit, called: &Called<'_>, number: E164, change: Option<&NumberChange>) -> String {
+fn customer(visit: &Visit, called: &Called<'_>, number: E164, change: Option<&NumberChange>) -> Html {
     let now = || visit.snapshot.get(number, visit.clock.now).map(|row| row.record());
     let record = change.map_or_else(now, |change| change.before.clone());
-    record.and_then(|record| record.account).map_or_else(
-        || show::NONE.to_owned(),
-        |id| show::link(&visit.href("customers", id.as_str()), &called.name(NamedKind::Customer, id.as_str())),
-    )
+    record.and_then(|record| record.account).map_or_else(pieces::none, |id| {
+        pieces::link(&visit.href("customers", id.as_str()), &called.name(NamedKind::Customer, id.as_str()))
+    })
 }
 
 fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&NumberChange>) -> JobTableRow {
@@ -530,9 +530,9 @@ fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&N
         readable: visit.console.spaces.readable(row.number),
         result,
         class,
-        reason: row.reason.as_deref().map_or(String::new(), |reason| told(visit, reason)),
+        reason: row.reason.as_deref().map_or_else(Html::default, |reason| told(visit, reason)),
         customer: customer(visit, called, row.number, change),
-        diff: change.map_or(String::new(), |change| {
+        diff: change.map_or_else(Html::default, |change| {
             diff::records(visit, called, change.before.as_ref(), change.after.as_ref(), visit.clock.now)
         }),
         cost: show::differences(&row.cost),
@@ -541,7 +541,7 @@ fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&N
 }
 
 /// A reason with its times and people as this reader knows them.
-pub fn told(visit: &Visit, reason: &str) -> String {
+pub fn told(visit: &Visit, reason: &str) -> Html {
     let mut text = String::new();
     for word in reason.split_inclusive(' ') {
         let bare = word.trim_end_matches([' ', ',', ';', '.']);
@@ -556,43 +556,43 @@ pub fn told(visit: &Visit, reason: &str) -> String {
     visit.clock.told(&text)
 }
 
-/// What is known of a job, as terms and HTML.
-fn facts(visit: &Visit, job: &Job) -> Vec<(&'static str, String)> {
+/// What is known of a job.
+fn facts(visit: &Visit, job: &Job) -> FactList {
     let clock = &visit.clock;
-    let mut facts = Vec::new();
+    let mut facts = FactList::new();
     let (named, tally) = match &job.preview {
         Some(preview) if job.state == JobState::Previewed => ("Monthly cost will change by", preview),
         _ => ("Monthly cost changed by", &job.tally),
     };
     let costs = show::differences(&tally.cost);
-    facts.push((named, if costs.is_empty() { "no change".to_owned() } else { escape(&costs) }));
+    facts.push((named, if costs.is_empty() { "no change".into() } else { costs.into() }));
     match &job.task {
         Task::Act(action) => parameters(visit, action, &mut facts),
         Task::Undo(of) => {
-            let link = show::link(&address(visit, of), of);
-            facts.push(("Undoes", format!("the changes of {link}, except numbers that were changed since")));
+            let link = pieces::link(&address(visit, of), of);
+            let said = Html::from("the changes of ") + link + ", except numbers that were changed since";
+            facts.push(("Undoes", said));
         }
     }
     if let Some(filter) = &job.filter {
-        facts.push(("About", format!("{}, as they were when it was made", filtered(filter))));
+        facts.push(("About", filtered(filter) + ", as they were when it was made"));
     }
-    facts.push(("Created", format!("{} by {}", clock.time(job.created_at), escape(&by(visit, job)))));
+    facts.push(("Created", clock.time(job.created_at) + " by " + by(visit, job)));
     if let Some(at) = job.started_at {
         facts.push(("Started", clock.time(at)));
     }
     if let Some(at) = job.ended_at {
         facts.push(("Ended", clock.time(at)));
     }
-    facts.push(("Id", format!("<code>{}</code>", escape(&job.id))));
+    facts.push(("Id", pieces::code(&job.id)));
     facts
 }
 
 /// What a verb was given, in words.
-fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, String)>) {
+fn parameters(visit: &Visit, action: &Action, facts: &mut FactList) {
     let (clock, snapshot) = (&visit.clock, &visit.snapshot);
     let entity = |kind: &str, id: &str, name: Option<&str>| {
-        let link = show::link(&visit.href(kind, id), name.unwrap_or(id));
-        format!("{link} <small>{}</small>", escape(id))
+        pieces::beside(pieces::link(&visit.href(kind, id), name.unwrap_or(id)), id)
     };
     let account = |id: &str| entity("customers", id, snapshot.accounts.get(id).map(|one| &*one.name));
     let application = |id: &ApplicationId| {
@@ -604,39 +604,39 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
             facts.push(("Customer", account(id.as_str())));
             facts.extend(app.as_ref().map(|id| ("Application", application(id))));
             facts.extend(on.as_ref().map(|id| ("Trunk", trunk(id))));
-            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
+            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.into(), |at| clock.time(at))));
             if let Some(price) = cost {
                 let amount = price.amount.as_deref().unwrap_or("what it costs now");
                 let currency = price.currency.map_or(String::new(), |currency| format!(" {}", currency.code()));
-                facts.push(("Monthly cost", escape(&format!("{amount}{currency}"))));
+                facts.push(("Monthly cost", format!("{amount}{currency}").into()));
             }
         }
         Action::Transfer(Transfer { account: id, application: app, trunk: on, confirm_last }) => {
             facts.push(("To customer", account(id.as_str())));
-            let none = || "none from then on".to_owned();
-            let kept = || "as it is".to_owned();
+            let none = || Html::from("none from then on");
+            let kept = || Html::from("as it is");
             let app = app.as_ref().map_or_else(kept, |id| id.as_ref().map_or_else(none, application));
             let on = on.as_ref().map_or_else(kept, |id| id.as_ref().map_or_else(none, trunk));
             facts.extend([("Application", app), ("Trunk", on)]);
             let last = if *confirm_last { "is transferred too" } else { "is left with its customer" };
-            facts.push(("A customer's last active number", last.to_owned()));
+            facts.push(("A customer's last active number", last.into()));
         }
         Action::Release { confirm_last } => {
             let last = if *confirm_last { "is released too" } else { "is left with its customer" };
-            facts.push(("A customer's last active number", last.to_owned()));
+            facts.push(("A customer's last active number", last.into()));
         }
         Action::Route { application: app, trunk: on } => {
-            let none = || "none from then on".to_owned();
+            let none = || Html::from("none from then on");
             facts.extend(app.as_ref().map(|id| ("Application", id.as_ref().map_or_else(none, application))));
             facts.extend(on.as_ref().map(|id| ("Trunk", id.as_ref().map_or_else(none, trunk))));
         }
         Action::Renew { expires_at } => {
-            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.to_owned(), |at| clock.time(at))));
+            facts.push(("Expires", expires_at.map_or_else(|| show::AUTO_RENEWS.into(), |at| clock.time(at))));
         }
         Action::Extend { months, .. } => {
             let (count, unit) = if months % 12 == 0 { (months / 12, "year") } else { (*months, "month") };
             let by = show::count(count.into(), unit, &format!("{unit}s"));
-            facts.push(("Expires", format!("{by} after the later of each number's expiry and now")));
+            facts.push(("Expires", format!("{by} after the later of each number's expiry and now").into()));
         }
         Action::Reserve { account: id, until } => {
             facts.push(("Customer", account(id.as_str())));
@@ -646,33 +646,33 @@ fn parameters(visit: &Visit, action: &Action, facts: &mut Vec<(&'static str, Str
             for (name, tags) in [("Tags to add", add), ("Tags to take away", remove)] {
                 let tags: Vec<&str> = tags.iter().collect();
                 if !tags.is_empty() {
-                    facts.push((name, escape(&tags.join(", "))));
+                    facts.push((name, tags.join(", ").into()));
                 }
             }
         }
-        Action::Cost(money) => facts.push(("Monthly cost", escape(&show::money(*money)))),
+        Action::Cost(money) => facts.push(("Monthly cost", show::money(*money).into())),
         Action::Suspend | Action::Resume | Action::Unreserve | Action::Retire => {}
     }
 }
 
 /// A filter as it was sent, in words.
-fn filtered(filter: &str) -> String {
+fn filtered(filter: &str) -> Html {
     let said: Map<String, Value> = serde_json::from_str(filter).unwrap_or_default();
     if said.is_empty() {
-        return "all numbers".to_owned();
+        return "all numbers".into();
     }
     // As the numbers page has it.
     if let Some(line) = said.get("line").and_then(Value::as_str) {
         return match line {
-            "" => "all numbers".to_owned(),
-            line => format!("what the filter <code>{}</code> finds", escape(line)),
+            "" => "all numbers".into(),
+            line => Html::from("what the filter ") + pieces::code(line) + " finds",
         };
     }
     let one = |(name, value): (&String, &Value)| {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        format!("<code>{}: {}</code>", escape(name), escape(&value))
+        pieces::code(&format!("{name}: {value}"))
     };
-    format!("numbers with {}", said.iter().map(one).collect::<Vec<_>>().join(" "))
+    Html::from("numbers with ") + Html::join(said.iter().map(one), " ")
 }
 
 #[cfg(test)]
@@ -688,12 +688,16 @@ mod tests {
 
     #[test]
     fn filters_are_words_and_never_markup() {
-        assert_eq!(filtered("{}"), "all numbers");
-        assert_eq!(filtered(r#"{"line":"tag:<b>"}"#), "what the filter <code>tag:&lt;b&gt;</code> finds");
-        assert_eq!(
-            filtered(r#"{"tag":"<b>","routed":false}"#),
-            "numbers with <code>tag: &lt;b&gt;</code> <code>routed: false</code>"
-        );
+        for (filter, expected) in [
+            ("{}", "all numbers"),
+            (r#"{"line":"tag:<b>"}"#, "what the filter <code>tag:&#60;b&#62;</code> finds"),
+            (
+                r#"{"tag":"<b>","routed":false}"#,
+                "numbers with <code>tag: &#60;b&#62;</code> <code>routed: false</code>",
+            ),
+        ] {
+            assert_eq!(filtered(filter).as_str(), expected, "{filter}");
+        }
     }
 
     #[test]

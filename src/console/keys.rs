@@ -16,11 +16,11 @@ use super::gate::{Form, Needs, Visit};
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::users;
-use super::{Console, diff};
+use super::{Console, diff, pieces};
 use crate::domain::field::code;
 use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity, network};
 use crate::service::{NewKey, ServiceError, Token};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// For how long a rotated key goes on, in seconds.
 const OVERLAP: i64 = 86_400;
@@ -31,8 +31,8 @@ struct KeyRow {
     scopes: String,
     networks: String,
     dialect: &'static str,
-    state: String,
-    used: String,
+    state: Html,
+    used: Html,
     live: bool,
 }
 
@@ -42,7 +42,7 @@ struct NewToken {
     /// A command that asks with it.
     curl: String,
     /// Until when the key that it replaces goes on.
-    until: Option<String>,
+    until: Option<Html>,
 }
 
 #[derive(Template)]
@@ -146,7 +146,7 @@ async fn finish(
     console: &Arc<Console>,
     visit: Visit,
     origin: &str,
-    made: Result<((Key, Token), Option<String>), ServiceError>,
+    made: Result<((Key, Token), Option<Html>), ServiceError>,
     form: Form,
 ) -> PageResult {
     match made {
@@ -237,16 +237,13 @@ async fn render(visit: Visit, frame: Frame, made: Option<NewToken>, typed: Typed
         let networks: Vec<String> = key.networks.iter().map(ToString::to_string).collect();
         let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
         let state = match (key.revoked_at, key.expires_at) {
-            (Some(at), _) => format!("<span class=\"mark plain\">revoked</span> {}", clock.day(at)),
-            (None, Some(end)) if end <= clock.now => {
-                format!("<span class=\"mark plain\">over</span> {}", clock.day(end))
-            }
-            (None, Some(end)) => format!("<span class=\"mark good\">live</span> until {}", clock.time(end)),
-            (None, None) => "<span class=\"mark good\">live</span>".to_owned(),
+            (Some(at), _) => pieces::mark("plain", "revoked") + " " + clock.day(at),
+            (None, Some(end)) if end <= clock.now => pieces::mark("plain", "over") + " " + clock.day(end),
+            (None, Some(end)) => pieces::mark("good", "live") + " until " + clock.time(end),
+            (None, None) => pieces::mark("good", "live"),
         };
-        let used = uses
-            .get(&key.id)
-            .map_or("never".to_owned(), |at| format!("<span title=\"{at}\">{}</span>", escape(&clock.distance(*at))));
+        let ago = |at: &Time| pieces::titled(&at.to_string(), &clock.distance(*at));
+        let used = uses.get(&key.id).map_or_else(|| Html::from("never"), ago);
         KeyRow {
             id: key.id.to_string(),
             name: key.name.to_string(),

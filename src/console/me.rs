@@ -13,6 +13,7 @@ use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, PREFIX};
 use crate::service::people::{PeopleError, UserActor, UserEdit};
+use crate::wire::html::Html;
 
 /// Zones that are offered; any other can be typed.
 const ZONES: [&str; 24] = [
@@ -51,7 +52,7 @@ struct Offer {
 struct OpenSession {
     from: String,
     seen: String,
-    since: String,
+    since: Html,
     current: bool,
 }
 

@@ -12,9 +12,10 @@ use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
 use super::page::{Frame, PageResult, Trouble, done, html_as};
+use super::pieces::FactList;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, diff, show};
+use super::{Console, diff, pieces, show};
 use crate::checks::Check;
 use crate::domain::{Actor, E164, NumberChange, State as Stored, Status, spelling};
 use crate::inventory::names::NamedKind;
@@ -23,7 +24,7 @@ use crate::routing::{Case, Explained, VerdictLine};
 use crate::service::replica::refusals::RefusalCount;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// How many events are shown of a number's life.
 const EVENTS_MAX: usize = 200;
@@ -34,15 +35,15 @@ struct ShownVerb {
     about: &'static str,
     grave: bool,
     reason: Option<&'static str>,
-    fields: String,
+    fields: Html,
     open: bool,
 }
 
 struct Event {
-    summary: String,
+    summary: Html,
     /// What it changed, before and after.
-    diff: String,
-    at: String,
+    diff: Html,
+    at: Html,
     by: String,
     version: u64,
 }
@@ -53,12 +54,12 @@ struct NumberPage {
     frame: Frame,
     plain: String,
     readable: String,
-    mark: &'static str,
+    mark: Html,
     version: u64,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
     verbs: Vec<ShownVerb>,
     events: Vec<Event>,
-    choices: String,
+    choices: Html,
     calls: Option<Calls>,
     /// What its calls get, where they do not get through.
     drops: Option<Drops>,
@@ -92,14 +93,14 @@ struct Calls {
     routes: Vec<String>,
     steps: Vec<CallStep>,
     /// How often this node refused a call today, and why.
-    refused: Vec<String>,
+    refused: Vec<Html>,
 }
 
 struct CallStep {
     name: String,
     text: String,
     /// Since when it is so, and who made it so.
-    aside: String,
+    aside: Html,
     stops: bool,
     remedy: Option<String>,
 }
@@ -217,7 +218,7 @@ async fn show_number(
         about: verb.about,
         grave: verb.grave,
         reason: verbs::reason(verb.verb, state),
-        fields: row.map_or(String::new(), |row| fields(&visit, verb.name, row, open.as_ref())),
+        fields: row.map_or_else(Html::default, |row| fields(&visit, verb.name, row, open.as_ref())),
         open: open.as_ref().map_or(row.and_then(first_action), |open| Some(open.verb)) == Some(verb.name),
     });
     let clock = &visit.clock;
@@ -235,14 +236,14 @@ async fn show_number(
     let page = NumberPage {
         plain: number.to_string(),
         readable,
-        mark: row.map_or("<span class=\"mark plain\">retired</span>", mark),
+        mark: row.map_or_else(|| pieces::mark("plain", "retired"), mark),
         version: row.map_or(0, |row| row.version()),
         drops: explained.as_ref().and_then(|explained| drops(&visit, row?, explained.line)),
         primary: row.and_then(first_action).and_then(verbs::find),
         facts: row.map_or(Vec::new(), |row| facts(&visit, row, explained.as_ref().map(|one| one.line))),
         verbs: shown.collect(),
         events: events.collect(),
-        choices: Choices::of(&visit).render().map_err(|error| Trouble::Internal(error.to_string()))?,
+        choices: Html::of(&Choices::of(&visit)),
         calls: explained.map(|explained| calls(&visit, number, explained)),
         frame,
     };
@@ -289,9 +290,10 @@ fn drops(visit: &Visit, row: NumberRef<'_>, line: &VerdictLine) -> Option<Drops>
 fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
     let Explained { line, routes, steps, .. } = explained;
     let aside = |step: &crate::routing::RouteStep| {
-        let since = step.since.map(|since| format!("since {}", visit.clock.time(since)));
-        let by = step.by.as_deref().and_then(Actor::parse).map(|actor| format!("by {}", escape(&who(visit, &actor))));
-        since.into_iter().chain(by).collect::<Vec<_>>().join(", ")
+        let since = step.since.map(|since| Html::from("since ") + visit.clock.time(since));
+        let by =
+            step.by.as_deref().and_then(Actor::parse).map(|actor| Html::from(format!("by {}", who(visit, &actor))));
+        Html::join(since.into_iter().chain(by), ", ")
     };
     let step = |step: crate::routing::RouteStep| CallStep {
         name: step.step.replace('_', " "),
@@ -313,13 +315,14 @@ fn calls(visit: &Visit, number: E164, explained: Explained) -> Calls {
 
 /// `14 times: suspended, the last at 23 Nov 2026 17:30`, since the reader's
 /// midnight.
-fn refusals(visit: &Visit, number: E164) -> Vec<String> {
+fn refusals(visit: &Visit, number: E164) -> Vec<Html> {
     let clock = &visit.clock;
     let today = form::moment(&clock.iso_day(clock.now), clock).unwrap_or(clock.now);
     let counts = visit.console.app.replica.refusals.of(visit.snapshot.key, number, today);
     let words = |one: RefusalCount| {
         let times = show::count(one.calls as u64, "time", "times");
-        format!("{times}: {}, the last at {}", one.case.as_str().replace('_', " "), clock.time(one.last))
+        let case = one.case.as_str().replace('_', " ");
+        Html::from(format!("{times}: {case}, the last at ")) + clock.time(one.last)
     };
     counts.into_iter().map(words).collect()
 }
@@ -341,18 +344,15 @@ pub fn who(visit: &Visit, actor: &Actor) -> String {
     }
 }
 
-fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Vec<(&'static str, String)> {
+fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> FactList {
     let clock = &visit.clock;
     let base = &visit.base;
-    let entity = |kind: &str, id: &str, name: &str| {
-        format!("{} <small>{}</small>", show::link(&visit.href(kind, id), name), escape(id))
-    };
-    let none = || show::NONE.to_owned();
-    let mut facts = Vec::new();
-    let when = |time| format!("{} <small>{}</small>", clock.time(time), clock.distance(time));
+    let entity = |kind: &str, id: &str, name: &str| pieces::beside(pieces::link(&visit.href(kind, id), name), id);
+    let mut facts = FactList::new();
+    let when = |time| clock.moment(time);
     facts.push(("State", {
         let calls = line.map_or(String::new(), |line| format!("; {}", caller_gets(line)));
-        format!("{} <small>since {}{}</small>", row.state(), clock.time(row.since()), escape(&calls))
+        pieces::beside(row.state().as_str(), Html::from("since ") + clock.time(row.since()) + calls)
     }));
     if let Some(account) = row.account() {
         facts.push(("Customer", entity("customers", account.auth_id.as_str(), &account.name)));
@@ -364,35 +364,33 @@ fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> Vec<(
         facts.push((if row.state() == Stored::Reserved { "Reserved until" } else { "Until" }, when(until)));
     }
     let application = row.application().map(|one| entity("applications", one.id.as_str(), &one.name));
-    facts.push(("Application", application.unwrap_or_else(none)));
-    facts.push(("Trunk", row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(none)));
-    facts.push(("Monthly cost", row.cost().map_or_else(none, |cost| escape(&show::money(cost)))));
+    facts.push(("Application", application.unwrap_or_else(pieces::none)));
+    facts.push((
+        "Trunk",
+        row.trunk().map(|one| entity("trunks", one.id.as_str(), &one.name)).unwrap_or_else(pieces::none),
+    ));
+    facts.push(("Monthly cost", row.cost().map_or_else(pieces::none, |cost| show::money(cost).into())));
     let last = row.snapshot().called.last(row.number());
-    let last = last.map_or_else(
-        || "not in 90 days".to_owned(),
-        |day| format!("{} <small>UTC</small>", show::plain_day(&day.to_string())),
-    );
+    let last = last
+        .map_or_else(|| Html::from("not in 90 days"), |day| pieces::beside(show::plain_day(&day.to_string()), "UTC"));
     facts.push(("Last called", last));
-    facts.push(("Assigned", row.assigned_at().map_or_else(none, when)));
-    let expires = || if row.account().is_some() { show::AUTO_RENEWS.to_owned() } else { none() };
+    facts.push(("Assigned", row.assigned_at().map_or_else(pieces::none, when)));
+    let expires = || if row.account().is_some() { show::AUTO_RENEWS.into() } else { pieces::none() };
     facts.push(("Expires", row.expires_at().map_or_else(expires, when)));
-    facts.push(("Type", row.number_type().to_string()));
-    facts.push(("Country", row.country().map_or_else(none, |country| country.code().to_owned())));
-    facts.push(("Region", row.region().map_or_else(none, escape)));
-    let tags: Vec<String> = row
-        .tags()
-        .iter()
-        .map(|tag| {
-            let line = format!("tag:{}", super::line::quoted(tag));
-            show::link(&format!("{base}/numbers?q={}", query_value(&line)), tag)
-        })
-        .collect();
-    facts.push(("Tags", if tags.is_empty() { none() } else { tags.join(", ") }));
+    facts.push(("Type", row.number_type().as_str().into()));
+    facts.push(("Country", row.country().map_or_else(pieces::none, |country| country.code().into())));
+    facts.push(("Region", row.region().map_or_else(pieces::none, Html::escape)));
+    let tag = |tag: &str| {
+        let line = format!("tag:{}", super::line::quoted(tag));
+        pieces::link(&format!("{base}/numbers?q={}", query_value(&line)), tag)
+    };
+    let tags = Html::join(row.tags().iter().map(|one| tag(one)), ", ");
+    facts.push(("Tags", if tags.is_empty() { pieces::none() } else { tags }));
     facts
 }
 
 /// The fields of a verb's form, with what was typed or what the number has now.
-fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&OpenForm<'_>>) -> String {
+fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&OpenForm<'_>>) -> Html {
     let clock = &visit.clock;
     let cost = row.cost().filter(|_| verb == "cost");
     let route = verb == "route";
@@ -408,15 +406,14 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         });
     let renews = verb == "renew";
     let now = match row.expires_at().filter(|_| renews) {
-        Some(time) => format!("It expires on {} now.", clock.time(time)),
-        None if renews => format!("{} now.", show::AUTO_RENEWS),
-        None => String::new(),
+        Some(time) => Html::from("It expires on ") + clock.time(time) + " now.",
+        None if renews => Html::from(format!("{} now.", show::AUTO_RENEWS)),
+        None => Html::default(),
     };
     if let Some((form, wrongs)) = open.filter(|open| open.verb == verb).and_then(|open| open.typed) {
-        let typed = VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) };
-        return typed.render().unwrap_or_default();
+        return Html::of(&VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) });
     }
-    let fields = VerbFields {
+    Html::of(&VerbFields {
         verb,
         midnight: form::midnight(clock),
         now,
@@ -431,6 +428,5 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         currency: cost.map_or(String::new(), |cost| cost.currency.code().to_owned()),
         last,
         ..VerbFields::default()
-    };
-    fields.render().unwrap_or_default()
+    })
 }

@@ -1,9 +1,5 @@
 //! The table of numbers: every list that the filter line can express, in pages.
-//!
-//! Rows are written by hand, because they are most of a page; common parts are
-//! rendered once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -16,11 +12,11 @@ use super::gate::{Needs, Visit, asks_for_new, query_value};
 use super::line::TABS;
 use super::line::{self, FilterLine, Problem, TERMS, Term};
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
-use super::{Console, diff, show, stock, verbs};
-use crate::domain::{State as Stored, Status, Time};
+use super::{Console, diff, pieces, show, stock, verbs};
+use crate::domain::{State as Stored, Status};
 use crate::inventory::{Filter, NumberRef, Order, SortKey, Window};
 use crate::service::ServiceError;
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// How many rows a page has, until its reader chooses otherwise.
 const ROWS: u64 = 50;
@@ -60,8 +56,8 @@ struct Misunderstood<'a> {
     problems: &'a [Problem],
 }
 
-fn said(base: &str, problems: &[Problem]) -> String {
-    if problems.is_empty() { String::new() } else { Misunderstood { base, problems }.render().unwrap_or_default() }
+fn said(base: &str, problems: &[Problem]) -> Html {
+    if problems.is_empty() { Html::default() } else { Html::of(&Misunderstood { base, problems }) }
 }
 
 #[derive(Template)]
@@ -77,8 +73,8 @@ struct Numbers<'a> {
     query: String,
     terms: &'a [Term],
     problems: Vec<Problem>,
-    problems_html: String,
-    notes_html: String,
+    problems_html: Html,
+    notes_html: Html,
     found: String,
     total: u64,
     page: u64,
@@ -88,7 +84,7 @@ struct Numbers<'a> {
     /// The action that the list suggests.
     suggested: &'static str,
     sizes: [(u64, bool); SIZES.len()],
-    rows: String,
+    rows: Html,
 }
 
 impl Numbers<'_> {
@@ -200,7 +196,7 @@ pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: 
         verbs: verbs::ALL,
         suggested: suggested(&line.filter),
         sizes: SIZES.map(|size| (size, size == rows)),
-        rows: String::new(),
+        rows: Html::default(),
     };
     if !shown.problems.is_empty() {
         return html_as(status, &shown);
@@ -211,11 +207,7 @@ pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: 
     shown.total = found.total;
     shown.pages = found.total.div_ceil(rows);
     shown.found = show::count(found.total, "number", "numbers");
-    let mut writer = Writer::new(&visit, shown.frame.manages);
-    for row in &found.rows {
-        writer.row(*row);
-    }
-    shown.rows = writer.out;
+    shown.rows = self::rows(&visit, &found.rows, shown.frame.manages);
     html_as(status, &shown)
 }
 
@@ -287,119 +279,73 @@ fn heads(q: &str, order: Order) -> Vec<Head> {
     ]
 }
 
-/// Writes rows.
-pub struct Writer<'v> {
-    visit: &'v Visit,
-    pick: bool,
-    pub out: String,
-    /// Cells that many rows have alike, by what they are made of.
-    links: HashMap<(&'static str, *const u8), String>,
-    days: HashMap<Time, String>,
+/// A number in a list.
+struct ListedNumber {
+    number: String,
+    readable: String,
+    mark: Html,
+    customer: Html,
+    application: Html,
+    trunk: Html,
+    region: Option<String>,
+    country: String,
+    number_type: &'static str,
+    cost: Html,
+    ends: Html,
 }
 
-impl<'v> Writer<'v> {
-    pub fn new(visit: &'v Visit, pick: bool) -> Writer<'v> {
-        let (links, days) = Default::default();
-        Writer { visit, pick, out: String::with_capacity(40_000), links, days }
-    }
-
-    pub fn row(&mut self, row: NumberRef<'_>) {
-        let number = row.number();
-        let mut buffer = [0; 16];
-        let plain = number.text(&mut buffer);
-        let readable = self.visit.console.spaces.readable(number);
-        self.out.push_str("<tr>");
-        if self.pick {
-            for part in [
-                "<td class=\"pick\"><input type=\"checkbox\" name=\"n\" value=\"",
-                plain,
-                "\" aria-label=\"",
-                &readable,
-                "\">",
-            ] {
-                self.out.push_str(part);
-            }
-        }
-        for part in [
-            "<th scope=\"row\"><a href=\"",
-            &self.visit.base,
-            "/numbers/",
-            plain,
-            "\" data-copy=\"",
-            plain,
-            "\">",
-            &readable,
-            "</a><td>",
-        ] {
-            self.out.push_str(part);
-        }
-        self.out.push_str(mark(row));
-        self.out.push_str("<td>");
+impl ListedNumber {
+    fn of(visit: &Visit, row: NumberRef<'_>) -> ListedNumber {
+        let link = |kind: &str, to: Option<(&str, &str)>| {
+            to.map_or_else(pieces::none, |(id, name)| pieces::titled_link(&visit.href(kind, id), id, name))
+        };
         let account = row.account().or_else(|| row.reserved_for());
-        self.link("customers", account.map(|one| (one.auth_id.as_str(), &*one.name)));
-        self.out.push_str("<td>");
-        self.link("applications", row.application().map(|one| (one.id.as_str(), &*one.name)));
-        self.out.push_str("<td>");
-        self.link("trunks", row.trunk().map(|one| (one.id.as_str(), &*one.name)));
-        self.out.push_str("<td>");
-        self.place(row);
-        self.out.push_str("<td class=\"number\">");
-        match row.cost() {
-            Some(cost) => self.out.push_str(&show::money(cost)),
-            None => self.out.push_str(show::NONE),
+        ListedNumber {
+            number: row.number().to_string(),
+            readable: visit.console.spaces.readable(row.number()),
+            mark: mark(row),
+            customer: link("customers", account.map(|one| (one.auth_id.as_str(), &*one.name))),
+            application: link("applications", row.application().map(|one| (one.id.as_str(), &*one.name))),
+            trunk: link("trunks", row.trunk().map(|one| (one.id.as_str(), &*one.name))),
+            region: row.region().map(str::to_owned),
+            country: row.country().map_or(String::new(), |country| country.code().to_owned()),
+            number_type: row.number_type().as_str(),
+            cost: row.cost().map_or_else(pieces::none, |cost| show::money(cost).into()),
+            ends: match row.until().or(row.expires_at()) {
+                Some(time) => visit.clock.day(time),
+                None if row.account().is_some() => pieces::nothing(show::AUTO_RENEWS),
+                None => pieces::none(),
+            },
         }
-        self.out.push_str("<td>");
-        match row.until().or(row.expires_at()) {
-            Some(time) => {
-                let clock = &self.visit.clock;
-                let day = self.days.entry(time).or_insert_with(|| clock.day(time));
-                self.out.push_str(day);
-            }
-            None if row.account().is_some() => {
-                for part in ["<span class=\"none\">", show::AUTO_RENEWS, "</span>"] {
-                    self.out.push_str(part);
-                }
-            }
-            None => self.out.push_str(show::NONE),
-        }
-        self.out.push('\n');
     }
+}
 
-    fn link(&mut self, kind: &'static str, to: Option<(&str, &str)>) {
-        let Some((id, name)) = to else { return self.out.push_str(show::NONE) };
-        // One snapshot, so what is at one address is one name.
-        let html = self.links.entry((kind, id.as_ptr())).or_insert_with(|| {
-            let href = self.visit.href(kind, id);
-            format!("<a href=\"{href}\" title=\"{}\">{}</a>", escape(id), escape(name))
-        });
-        self.out.push_str(html);
-    }
+#[derive(Template)]
+#[template(path = "number_rows.html")]
+struct ListedNumbers<'a> {
+    base: &'a str,
+    /// Whether rows can be selected.
+    pick: bool,
+    rows: Vec<ListedNumber>,
+}
 
-    fn place(&mut self, row: NumberRef<'_>) {
-        if let Some(region) = row.region() {
-            self.out.push_str(&escape(region));
-            self.out.push_str(", ");
-        }
-        let country = row.country();
-        self.out.push_str(country.as_ref().map_or("", |country| country.code()));
-        self.out.push_str(" <small>");
-        self.out.push_str(row.number_type().as_str());
-        self.out.push_str("</small>");
-    }
+/// The rows of a list of numbers.
+pub fn rows(visit: &Visit, rows: &[NumberRef<'_>], pick: bool) -> Html {
+    let rows = rows.iter().map(|row| ListedNumber::of(visit, *row)).collect();
+    Html::of(&ListedNumbers { base: &visit.base, pick, rows })
 }
 
 /// The state of a number, as a mark that does not hang on its colour.
-pub fn mark(row: NumberRef<'_>) -> &'static str {
-    match (row.state(), row.status()) {
-        (Stored::Active, Status::Active) if row.application().is_none() => {
-            "<span class=\"mark critical\">active, unrouted</span>"
-        }
-        (Stored::Active, Status::Active) => "<span class=\"mark good\">active</span>",
-        (Stored::Active, Status::Suspended) => "<span class=\"mark critical\">expired</span>",
-        (Stored::Suspended, _) => "<span class=\"mark warning\">suspended</span>",
-        (Stored::Available, _) => "<span class=\"mark plain\">available</span>",
-        (Stored::Reserved, _) => "<span class=\"mark info\">reserved</span>",
-        (Stored::Quarantined, _) => "<span class=\"mark info\">quarantined</span>",
-        (Stored::Retired, _) => "<span class=\"mark plain\">retired</span>",
-    }
+pub fn mark(row: NumberRef<'_>) -> Html {
+    let (class, text) = match (row.state(), row.status()) {
+        (Stored::Active, Status::Active) if row.application().is_none() => ("critical", "active, unrouted"),
+        (Stored::Active, Status::Active) => ("good", "active"),
+        (Stored::Active, Status::Suspended) => ("critical", "expired"),
+        (Stored::Suspended, _) => ("warning", "suspended"),
+        (Stored::Available, _) => ("plain", "available"),
+        (Stored::Reserved, _) => ("info", "reserved"),
+        (Stored::Quarantined, _) => ("info", "quarantined"),
+        (Stored::Retired, _) => ("plain", "retired"),
+    };
+    pieces::mark(class, text)
 }

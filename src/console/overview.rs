@@ -23,6 +23,7 @@ use crate::domain::user::{Role, User};
 use crate::domain::{Account, Currency, Money, Time};
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::verbs::checks::{ReportedFinding, findings};
+use crate::wire::html::Html;
 
 const WEEKS: i64 = 13;
 const WEEK_SECONDS: i64 = 7 * 86_400;
@@ -119,7 +120,7 @@ struct First {
 }
 
 struct Week {
-    name: String,
+    name: Html,
     count: String,
     query: String,
 }
@@ -163,7 +164,7 @@ struct Overview {
     figures: Vec<Tile>,
     attention: Vec<Attention>,
     first: Vec<First>,
-    chart: String,
+    chart: Html,
     weeks: Vec<Week>,
     rental: Vec<OfCurrency>,
 }
@@ -272,7 +273,7 @@ fn week(visit: &Visit, at: i64, count: u64) -> Week {
 }
 
 /// Bars, one a week. The table beside it says the same in figures.
-fn chart(visit: &Visit, weeks: &[u64]) -> String {
+fn chart(visit: &Visit, weeks: &[u64]) -> Html {
     let bar = |(at, &count): (usize, &u64)| {
         let day = visit.clock.plain_day(visit.clock.now.plus(at as i64 * WEEK_SECONDS));
         let name = day.rsplit_once(' ').map_or("", |(day, _)| day).to_owned();
@@ -286,7 +287,7 @@ fn chart(visit: &Visit, weeks: &[u64]) -> String {
         show::count(weeks.iter().sum(), "number ends", "numbers end"),
         show::thousands(highest)
     );
-    chart::bars("chart", &title, &about, &bars)
+    chart::bars("chart", &title, &about, bars)
 }
 
 /// The customers that cost most in each currency, and the sum of all of them.

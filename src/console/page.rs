@@ -7,6 +7,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::PREFIX;
+use super::pieces::Piece;
 use crate::domain::FieldError;
 use crate::domain::field;
 use crate::http::bodies::BodyError;
@@ -15,7 +16,7 @@ use crate::http::waiting::NotDone;
 use crate::service::people::PeopleError;
 use crate::service::token;
 use crate::service::{ServiceError, StoreError};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// The field that names the page a form was sent from: a second click has the
 /// name of the first, a second form has another.
@@ -60,16 +61,14 @@ pub struct Frame {
 
 /// What has just been done.
 pub struct Notice {
-    /// Safe text in HTML.
-    pub text: String,
+    pub text: Html,
     /// The version that can be undone.
     pub undo: Option<u64>,
 }
 
 impl Notice {
-    /// A text that is no HTML.
     pub fn plain(text: &str) -> Notice {
-        Notice { text: escape(text), undo: None }
+        Notice { text: text.into(), undo: None }
     }
 }
 
@@ -84,9 +83,9 @@ impl Frame {
         self
     }
 
-    /// For the menu: which entry is the current one.
-    pub fn current(&self, section: &str) -> &'static str {
-        if self.section == section { " aria-current=\"page\"" } else { "" }
+    /// For the menu: whether an entry is the current one.
+    pub fn current(&self, section: &str) -> bool {
+        self.section == section
     }
 }
 
@@ -331,7 +330,7 @@ pub fn named(html: String) -> String {
             out.push_str(&tag.replacen(&format!("\"{action}\""), &format!("\"{action}?{ONCE}={name}\""), 1));
         } else {
             out.push_str(tag);
-            out.push_str(&format!("<input type=\"hidden\" name=\"{ONCE}\" value=\"{name}\">"));
+            out.push_str(Html::of(&Piece::Hidden { name: ONCE, value: &name }).as_str());
         }
         rest = after;
     }

@@ -13,10 +13,11 @@ use super::gate::{Form, Person, segment};
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::users::administrator;
-use super::{Console, PREFIX, show};
+use super::{Console, PREFIX, pieces, show};
 use crate::domain::field::code;
 use crate::domain::{FieldError, PartnerId, entity};
 use crate::service::ServiceError;
+use crate::wire::html::Html;
 
 struct PartnerRow {
     id: String,
@@ -25,7 +26,7 @@ struct PartnerRow {
     numbers: String,
     customers: String,
     findings: String,
-    state: &'static str,
+    state: Html,
     suspended: bool,
 }
 
@@ -135,8 +136,8 @@ async fn render(person: Person, refusal: Option<FormRefusal>, form: &Form) -> Pa
                 customers: show::thousands(snapshot.accounts.len() as u64),
                 findings: show::thousands(tally.findings()),
                 state: match suspended {
-                    true => "<span class=\"mark critical\">suspended</span>",
-                    false => "<span class=\"mark good\">active</span>",
+                    true => pieces::mark("critical", "suspended"),
+                    false => pieces::mark("good", "active"),
                 },
                 suspended,
             }

@@ -30,6 +30,7 @@ use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::verbs::entities::{CallTarget, DestinationEdit, EntityPatch};
 use crate::service::{Service, ServiceError, WriteOutcome};
+use crate::wire::html::Html;
 
 /// How many numbers a page of one shows.
 const NUMBERS_MAX: usize = 50;
@@ -222,7 +223,7 @@ struct RouteList<'a> {
     none: bool,
     found: String,
     /// Suggestions, where nothing is found.
-    near: String,
+    near: Html,
     rows: Vec<RouteTableRow>,
     page: usize,
     pages: usize,
@@ -280,7 +281,7 @@ async fn list(
         owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
-    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { String::new() };
+    let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { Html::default() };
     html(&RouteList {
         kind,
         near,
@@ -308,10 +309,10 @@ struct NewRoutePage<'a> {
 }
 
 impl NewRoutePage<'_> {
-    fn owner(&self) -> String {
+    fn owner(&self) -> Html {
         let (name, value) = ("account_auth_id", self.form.get("account_auth_id"));
         let (label, what, wrongs) = ("Only for this customer", NamedKind::Customer, &self.wrongs);
-        Chooser { what, label, name, value, required: false, wrongs }.render()
+        Html::of(&Chooser { what, label, name, value, required: false, wrongs })
     }
 }
 
@@ -393,24 +394,25 @@ struct TypedDestination {
 struct TypedEdit {
     was: String,
     typed: TypedDestination,
+    wrongs: Wrongs,
 }
 
 impl TypedEdit {
-    fn of(form: &Form) -> TypedEdit {
+    fn of(form: &Form, wrongs: Wrongs) -> TypedEdit {
         let [was, uri, priority, weight] = ["was", "uri", "priority", "weight"].map(|name| form.get(name).to_owned());
-        TypedEdit { was, typed: TypedDestination { uri, priority, weight } }
+        TypedEdit { was, typed: TypedDestination { uri, priority, weight }, wrongs }
     }
 }
 
 impl RoutePage {
-    /// What the form of a destination shows, and whether it was refused.
-    fn form_of(&self, one: &Destination) -> (TypedDestination, bool) {
+    /// What the form of a destination shows, what is wrong with it, and whether it was refused.
+    fn form_of(&self, one: &Destination) -> (TypedDestination, Wrongs, bool) {
         let uri = one.uri.to_string();
         match self.edited.as_ref().filter(|edited| edited.was == uri) {
-            Some(edited) => (edited.typed.clone(), true),
+            Some(edited) => (edited.typed.clone(), edited.wrongs.clone(), true),
             None => {
                 let (priority, weight) = (one.priority.to_string(), one.weight.to_string());
-                (TypedDestination { uri, priority, weight }, false)
+                (TypedDestination { uri, priority, weight }, Wrongs::default(), false)
             }
         }
     }
@@ -441,14 +443,15 @@ struct RoutePage {
     typed: TypedDestination,
     /// The same of one that shall be another.
     edited: Option<TypedEdit>,
+    /// What is wrong with any other form.
     wrongs: Wrongs,
     owner: Option<Owner>,
-    created: String,
-    archived: Option<String>,
+    created: Html,
+    archived: Option<Html>,
     numbers: u64,
     numbers_text: String,
     query: String,
-    rows: String,
+    rows: Html,
     open: String,
 }
 
@@ -491,9 +494,7 @@ fn route(
     let one = kind.find(&snapshot, id).ok_or(Trouble::NotFound)?;
     let window = Window::Page { skip: 0, rows: NUMBERS_MAX };
     let found = snapshot.select(&kind.filter(id), Order::default(), window, visit.clock.now);
-    let mut writer = numbers::Writer::new(visit, false);
-    found.rows.iter().for_each(|row| writer.row(*row));
-    let rows = writer.out;
+    let rows = numbers::rows(visit, &found.rows, false);
     frame.title = one.name.to_string();
     let of = |verb: &str| typed.as_ref().filter(|typed| typed.verb == verb).map(|typed| typed.form);
     let said = |form: Option<&Form>, field: &str| form.map(|form| form.get(field).to_owned());
@@ -501,7 +502,6 @@ fn route(
     let answer_url = said(of("answer-url"), "answer_url")
         .unwrap_or_else(|| one.answer_url.as_deref().unwrap_or_default().to_owned());
     let added = of("destination-add");
-    let edited = of("destination-edit").map(TypedEdit::of);
     let field = |name: &str, default: u16| said(added, name).unwrap_or_else(|| default.to_string());
     let typed_destination = TypedDestination {
         uri: said(added, "uri").unwrap_or_default(),
@@ -510,7 +510,10 @@ fn route(
     };
     let mut destinations = one.destinations.as_slice().to_vec();
     destinations.sort_by_key(|one| (one.priority, std::cmp::Reverse(one.weight)));
-    let (open, wrongs) = typed.map_or_else(Default::default, |typed| (typed.verb.to_owned(), typed.wrongs));
+    let edit = of("destination-edit");
+    let (open, mut wrongs) =
+        typed.as_ref().map_or_else(Default::default, |typed| (typed.verb.to_owned(), typed.wrongs.clone()));
+    let edited = edit.map(|form| TypedEdit::of(form, std::mem::take(&mut wrongs)));
     let page = RoutePage {
         frame,
         kind,

@@ -12,9 +12,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
-use super::page::{Frame, Notice, PageResult, Trouble, done, html_as, mendable};
+use super::page::{Frame, Notice, PageResult, Trouble, done, html_as};
+use super::pieces::{self, FactList, Piece};
 use super::sign_in::blocking;
 use super::{Console, diff, keys, show};
 use crate::checks::Check;
@@ -25,7 +27,7 @@ use crate::service::background::schedules::{
     EmailDelivery, RECIPIENTS_MAX, Ran, SchedulePatch, ScheduleView, Sending, preview,
 };
 use crate::service::{ServiceError, WriteOutcome};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// When a new schedule runs, if nothing else is said.
 const TIME: &str = "09:00";
@@ -53,8 +55,8 @@ struct ScheduleRow {
     words: String,
     cron: String,
     zone: String,
-    next: Vec<String>,
-    last: String,
+    next: Vec<Html>,
+    last: Html,
     recipients: u64,
     on: bool,
 }
@@ -87,9 +89,9 @@ struct ScheduleFields {
     within: String,
     always: bool,
     alerts: bool,
-    errors: Vec<FieldError>,
+    wrongs: Wrongs,
     /// The next runs, where they were asked for.
-    next: Vec<String>,
+    next: Vec<Html>,
 }
 
 impl ScheduleFields {
@@ -142,20 +144,6 @@ impl ScheduleFields {
         }
     }
 
-    /// What is wrong with a field, or with what it lists.
-    fn wrong(&self, field: &str) -> Option<String> {
-        let of = |error: &FieldError| match error.field.strip_prefix(field)? {
-            "" => Some(error.message.clone()),
-            // One of a list: named by what it says, since empty lines are passed over.
-            one if one.starts_with('[') => {
-                Some(format!("{} {}", error.value.as_deref().unwrap_or_default(), error.message))
-            }
-            _ => None,
-        };
-        let all: Vec<String> = self.errors.iter().filter_map(of).collect();
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-
     fn rhythms(&self) -> Vec<OptionPick> {
         let named =
             RHYTHMS.iter().map(|&(value, name, ..)| (value, name)).chain([(CRON, "As cron's fields below say")]);
@@ -172,7 +160,7 @@ impl ScheduleFields {
 }
 
 struct Letter {
-    at: String,
+    at: Html,
     why: &'static str,
     findings: String,
     to: Vec<(String, &'static str, &'static str, String)>,
@@ -186,13 +174,13 @@ struct SchedulePage {
     /// `None` where it is being made.
     id: Option<String>,
     name: String,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
     on: bool,
     asked: bool,
     letters: Vec<Letter>,
     fields: ScheduleFields,
     open: bool,
-    zones: String,
+    zones: Html,
     mail: bool,
     recipients_max: usize,
 }
@@ -249,8 +237,8 @@ pub async fn create(
             done(&format!("{}/checks/schedules", visit.base), version_of(&outcome))
         }
         Err(error) => {
-            let (text, errors) = told(error)?;
-            render_new(&visit, frame().failed(text), ScheduleFields { errors, ..ScheduleFields::typed(&form) })
+            let FormRefusal { text, wrongs } = told(error)?;
+            render_new(&visit, frame().failed(text), ScheduleFields { wrongs, ..ScheduleFields::typed(&form) })
         }
     }
 }
@@ -302,8 +290,8 @@ pub async fn act(
             done(&to, version_of(&outcome))
         }
         Err(error) => {
-            let (text, errors) = told(error)?;
-            let fields = (verb == "edit").then(|| ScheduleFields { errors, ..ScheduleFields::typed(&form) });
+            let FormRefusal { text, wrongs } = told(error)?;
+            let fields = (verb == "edit").then(|| ScheduleFields { wrongs, ..ScheduleFields::typed(&form) });
             render(&visit, &id, visit.frame("", "schedules").failed(text), fields).await
         }
     }
@@ -322,11 +310,11 @@ fn version_of(outcome: &WriteOutcome) -> Option<u64> {
 }
 
 /// What can be mended, in words and by field.
-fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
+fn told(error: ServiceError) -> Result<FormRefusal, Trouble> {
     match error {
-        ServiceError::Invalid(errors) => Ok(("Nothing was saved; see what is marked below.".to_owned(), errors)),
+        ServiceError::Invalid(errors) => Ok(FormRefusal::below(errors)),
         ServiceError::Unknown { .. } => Err(Trouble::NotFound),
-        other => Ok((mendable(other)?, Vec::new())),
+        other => FormRefusal::from_verb(other),
     }
 }
 
@@ -379,22 +367,22 @@ fn previewed(form: &Form, now: Time) -> ScheduleFields {
     let mut fields = ScheduleFields::typed(form);
     match cron_of(form).map(|cron| preview(&cron, form.get("zone"), now)) {
         Some(Ok((_, runs))) => fields.next = runs.iter().map(local).collect(),
-        Some(Err(ServiceError::Invalid(errors))) => fields.errors = errors,
+        Some(Err(ServiceError::Invalid(errors))) => fields.wrongs = Wrongs(errors),
         Some(Err(_)) => {}
-        None => fields.errors.push(FieldError::missing("time", "INVALID", "is a time of day such as 09:00")),
+        None => fields.wrongs.0.push(FieldError::missing("time", "INVALID", "is a time of day such as 09:00")),
     }
     fields
 }
 
 /// `Tue 24 Nov 2026 08:30`: a run on the clocks of its zone, with UTC where one
 /// points at it.
-fn local((at, text): &(Time, String)) -> String {
+fn local((at, text): &(Time, String)) -> Html {
     let clocks = text.get(..10).zip(text.get(11..16)).and_then(|(date, clock)| {
         let weekday = date.parse::<jiff::civil::Date>().ok()?.strftime("%a").to_string();
         Some(format!("{weekday} {} {clock}", show::plain_day(date)))
     });
     let (utc, clocks) = (at.to_string(), clocks.unwrap_or_else(|| text.clone()));
-    format!("<time datetime=\"{utc}\" title=\"{utc}\">{}</time>", escape(&clocks))
+    Html::of(&Piece::LocalTime { utc: &utc, text: &clocks })
 }
 
 /// A span as the form takes it.
@@ -444,40 +432,44 @@ fn in_words(cron: &str) -> Option<String> {
 }
 
 /// How the last run ended.
-fn last_of(visit: &Visit, view: &ScheduleView) -> String {
+fn last_of(visit: &Visit, view: &ScheduleView) -> Html {
     let Some(Ran { at, findings, news, told, .. }) = view.state.as_ref().and_then(|state| state.last.as_ref()) else {
-        return show::NONE.to_owned();
+        return pieces::none();
     };
     let findings = show::count(*findings, "finding", "findings");
     let told = if *told { "alerts sent" } else { "no alerts needed" };
-    format!("{}<br><small>{findings}, {} new; {told}</small>", visit.clock.time(*at), show::thousands(*news))
+    let aside = format!("{findings}, {} new; {told}", show::thousands(*news));
+    pieces::lines([visit.clock.time(*at), Html::of(&Piece::Small { text: &aside })])
 }
 
-fn facts(visit: &Visit, view: &ScheduleView) -> Vec<(&'static str, String)> {
+fn facts(visit: &Visit, view: &ScheduleView) -> FactList {
     let schedule = &view.schedule;
     let clock = &visit.clock;
-    let mut facts = Vec::new();
-    let cron = format!("<code>{}</code>", escape(&schedule.cron));
-    let runs = in_words(&schedule.cron).map_or_else(|| cron.clone(), |words| format!("{words} <small>{cron}</small>"));
+    let mut facts = FactList::new();
+    let cron = pieces::code(&schedule.cron);
+    let runs = match in_words(&schedule.cron) {
+        Some(words) => pieces::beside(words, cron),
+        None => cron,
+    };
     facts.push(("Runs", runs));
-    facts.push(("Zone", escape(&schedule.zone)));
+    facts.push(("Zone", (&*schedule.zone).into()));
     facts.push(match &schedule.off {
-        Some(off) => ("Off", format!("since {}", clock.time(off.at))),
-        None => ("Next", view.next_runs.iter().map(local).collect::<Vec<_>>().join("<br>")),
+        Some(off) => ("Off", Html::from("since ") + clock.time(off.at)),
+        None => ("Next", pieces::lines(view.next_runs.iter().map(local))),
     });
     facts.push(("Last run", last_of(visit, view)));
     let names = schedule.checks.iter().filter_map(|word| Check::parse(word)).map(check_name);
     let names: Vec<String> = names.collect();
-    facts.push(("Looks for", if names.is_empty() { "everything".to_owned() } else { names.join(", ") }));
-    facts.push(("Sees ahead", within(schedule.within)));
+    facts.push(("Looks for", if names.is_empty() { "everything".into() } else { names.join(", ").into() }));
+    facts.push(("Sees ahead", within(schedule.within).into()));
     let report = match schedule.report {
         ReportPolicy::Findings => "if anything is found",
         ReportPolicy::Always => "always, also if nothing is found",
     };
-    facts.push(("Reports", report.to_owned()));
-    facts.push(("Between reports", if schedule.alerts { "alerts of what is new" } else { "silent" }.to_owned()));
-    let to: Vec<String> = schedule.recipients.iter().map(|to| escape(to)).collect();
-    facts.push(("Recipients", if to.is_empty() { "none; webhooks get alerts".to_owned() } else { to.join("<br>") }));
+    facts.push(("Reports", report.into()));
+    facts.push(("Between reports", if schedule.alerts { "alerts of what is new" } else { "silent" }.into()));
+    let to = pieces::lines(schedule.recipients.iter().map(|to| Html::escape(to)));
+    facts.push(("Recipients", if to.is_empty() { "none; webhooks get alerts".into() } else { to }));
     facts
 }
 
@@ -503,16 +495,15 @@ fn letter(visit: &Visit, delivery: &EmailDelivery) -> Letter {
     }
 }
 
-pub fn zones() -> String {
-    let option = |zone: jiff::tz::TimeZoneName<'_>| format!("<option value=\"{}\">", escape(zone.as_str()));
-    format!(
-        "<datalist id=\"zones\">{}</datalist>",
-        jiff::tz::TimeZoneDatabase::bundled().available().map(option).collect::<String>()
-    )
+/// The time zones that a field suggests.
+pub fn zones() -> Html {
+    let database = jiff::tz::TimeZoneDatabase::bundled();
+    let zones: Vec<_> = database.available().collect();
+    Html::of(&Piece::Zones { zones: zones.iter().map(|zone| zone.as_str()).collect() })
 }
 
 fn render_new(visit: &Visit, frame: Frame, fields: ScheduleFields) -> PageResult {
-    let wrong = frame.error.is_some() || !fields.errors.is_empty();
+    let wrong = frame.error.is_some() || !fields.wrongs.0.is_empty();
     let page = SchedulePage {
         part: "schedules",
         id: None,
@@ -536,7 +527,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<Schedu
     let view = blocking(move || service.schedule(key, &about, now)).await??;
     frame.title = view.schedule.name.to_string();
     let owns = visit.role().owns();
-    let wrong = frame.error.is_some() || fields.as_ref().is_some_and(|fields| !fields.errors.is_empty());
+    let wrong = frame.error.is_some() || fields.as_ref().is_some_and(|fields| !fields.wrongs.0.is_empty());
     let page = SchedulePage {
         part: "schedules",
         id: Some(id.to_owned()),
@@ -547,7 +538,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<Schedu
         letters: view.runs.iter().map(|run| letter(visit, run)).collect(),
         open: fields.is_some(),
         fields: fields.unwrap_or_else(|| ScheduleFields::of(&view)),
-        zones: if owns { zones() } else { String::new() },
+        zones: if owns { zones() } else { Html::default() },
         mail: visit.console.app.mail,
         recipients_max: RECIPIENTS_MAX,
         frame,
@@ -591,7 +582,7 @@ mod tests {
     fn runs_are_shown_on_the_clocks_of_their_zone() {
         let at: Time = "2026-11-24T07:30:00Z".parse().expect("a time");
         assert_eq!(
-            local(&(at, "2026-11-24T08:30:00+01:00".to_owned())),
+            local(&(at, "2026-11-24T08:30:00+01:00".to_owned())).as_str(),
             "<time datetime=\"2026-11-24T07:30:00Z\" title=\"2026-11-24T07:30:00Z\">Tue 24 Nov 2026 08:30</time>"
         );
     }

@@ -15,12 +15,13 @@ use http::Request;
 use super::gate::{Visit, query_value};
 use super::line::{self, about, owner};
 use super::page::{Frame, PageResult, html};
+use super::pieces::{self, Piece};
 use super::{Console, show};
 use crate::domain::{State as Stored, Status};
 use crate::http::places::PlaceKind;
 use crate::inventory::names::{NamedEntity, NamedKind, ranked};
 use crate::inventory::{Filter, NumberRef, Order, Window};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 /// The most characters that are read.
 const CHARS_MAX: usize = 200;
@@ -49,7 +50,7 @@ struct HitGroup {
 struct SearchPage {
     frame: Frame,
     q: String,
-    results: String,
+    results: Html,
 }
 
 #[derive(Template)]
@@ -133,7 +134,7 @@ pub async fn page(
     let results = Results { groups };
     match part {
         true => html(&results),
-        false => html(&SearchPage { results: results.render().unwrap_or_default(), frame, q }),
+        false => html(&SearchPage { results: Html::of(&results), frame, q }),
     }
 }
 
@@ -229,15 +230,13 @@ fn entity(visit: &Visit, what: NamedKind, one: &NamedEntity<'_>, exact: Option<&
     }
 }
 
-/// What is said, as HTML, where a list has nothing of a name that was typed:
+/// What is said where a list has nothing of a name that was typed:
 /// links to what may be meant, archived or not in the list's other half.
-pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> String {
+pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> Html {
     let hits = if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
-    let links: Vec<String> = hits
-        .iter()
-        .map(|hit| format!("{} <small>{}</small>", show::link(&hit.href, &hit.name), escape(&hit.about)))
-        .collect();
-    if links.is_empty() { String::new() } else { format!("<p>Did you mean {}?</p>", links.join(" or ")) }
+    let link = |hit: &SearchHit| pieces::beside(pieces::link(&hit.href, &hit.name), &*hit.about);
+    let links = Html::join(hits.iter().map(link), " or ");
+    if links.is_empty() { links } else { Html::of(&Piece::Near { links }) }
 }
 
 /// The pages and actions whose name or words have all words of the text.

@@ -20,6 +20,7 @@ use crate::domain::setting::AfterExpiry;
 use crate::domain::{Country, FieldError, Setting, setting};
 use crate::service::WriteOutcome;
 use crate::service::verbs::billing::{BillingView, Wish, calendar};
+use crate::wire::html::Html;
 
 /// The longest quarantine, in days.
 const DAYS_MAX: u32 = 3_650;
@@ -33,7 +34,7 @@ struct SettingsPage {
     chosen: bool,
     default: String,
     billing: BillingForm,
-    zones: String,
+    zones: Html,
     wrongs: Wrongs,
 }
 

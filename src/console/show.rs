@@ -1,16 +1,16 @@
 //! Formatting: times in the reader's zone, numbers as people write them, money with
-//! its currency. All results are safe text in HTML.
+//! its currency. Elements are [`Html`]; strings are text, which templates escape.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
+use super::pieces::{self, Piece};
 use crate::billing::Sum;
 use crate::domain::{Currency, E164, Group, Money, Time};
-use crate::wire::html::escape;
+use crate::wire::html::Html;
 
 pub use crate::wire::html::thousands;
 
@@ -35,13 +35,18 @@ impl PageClock {
     }
 
     /// `23 Nov 2026`, with the exact time in UTC where one points at it.
-    pub fn day(&self, time: Time) -> String {
+    pub fn day(&self, time: Time) -> Html {
         self.element(time, false)
     }
 
     /// `23 Nov 2026 17:30`.
-    pub fn time(&self, time: Time) -> String {
+    pub fn time(&self, time: Time) -> Html {
         self.element(time, true)
+    }
+
+    /// `23 Nov 2026 17:30`, and how far away that is.
+    pub fn moment(&self, time: Time) -> Html {
+        pieces::beside(self.time(time), self.distance(time))
     }
 
     /// `23 Nov 2026`, as text.
@@ -56,8 +61,8 @@ impl PageClock {
         format!("{} {}", plain_day(text), &text[11..16])
     }
 
-    pub fn time_if(&self, time: Option<Time>) -> String {
-        time.map_or_else(|| NONE.to_owned(), |time| self.time(time))
+    pub fn time_if(&self, time: Option<Time>) -> Html {
+        time.map_or_else(pieces::none, |time| self.time(time))
     }
 
     /// `2026-11-23`, as date fields have it.
@@ -65,30 +70,25 @@ impl PageClock {
         self.local(time).text(&mut [0; 20])[..10].to_owned()
     }
 
-    fn element(&self, time: Time, exact: bool) -> String {
-        let mut html = String::with_capacity(90);
+    fn element(&self, time: Time, exact: bool) -> Html {
         let (mut utc, mut local) = ([0; 20], [0; 20]);
         let (utc, local) = (time.text(&mut utc), self.local(time).text(&mut local));
         let (date, clock) = (&utc[..10], &utc[11..19]);
-        let _ = write!(html, "<time datetime=\"{utc}\" title=\"{date} {clock} UTC\">{}", plain_day(local));
-        if exact {
-            let _ = write!(html, " {}", &local[11..16]);
-        }
-        html.push_str("</time>");
-        html
+        let minute = if exact { &local[11..16] } else { "" };
+        Html::of(&Piece::Time { utc, date, clock, day: &plain_day(local), minute })
     }
 
     /// Text with the times in it as the reader's clock has them.
-    pub fn told(&self, text: &str) -> String {
-        let mut html = String::with_capacity(text.len() + 90);
+    pub fn told(&self, text: &str) -> Html {
+        let mut html = Html::with_capacity(text.len() + 90);
         for word in text.split_inclusive(' ') {
             let bare = word.trim_end_matches([' ', ',', ';', ':', '.', ')']);
             match bare.parse::<Time>() {
                 Ok(time) if bare.ends_with('Z') => {
-                    html.push_str(&self.time(time));
-                    html.push_str(&word[bare.len()..]);
+                    html += self.time(time);
+                    html += &word[bare.len()..];
                 }
-                Ok(_) | Err(_) => html.push_str(&escape(word)),
+                Ok(_) | Err(_) => html += word,
             }
         }
         html
@@ -108,9 +108,6 @@ impl PageClock {
 
 /// What stands where a number has no expiry.
 pub const AUTO_RENEWS: &str = "Auto-renews";
-
-/// What stands where nothing is.
-pub const NONE: &str = "<span class=\"none\">none</span>";
 
 /// `23 Nov 2026` of a time's text.
 pub fn plain_day(text: &str) -> String {
@@ -222,11 +219,6 @@ fn spaces_of(number: E164) -> u16 {
     spaces
 }
 
-/// A link to something by its name, or nothing.
-pub fn link(href: &str, text: &str) -> String {
-    format!("<a href=\"{}\">{}</a>", escape(href), escape(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,10 +240,11 @@ mod tests {
         let clock = PageClock::new(now, "Asia/Kolkata");
         let at: Time = "2026-12-31T20:00:05Z".parse().expect("a time");
         assert_eq!(
-            clock.time(at),
+            clock.time(at).as_str(),
             "<time datetime=\"2026-12-31T20:00:05Z\" title=\"2026-12-31 20:00:05 UTC\">1 Jan 2027 01:30</time>"
         );
-        assert_eq!(clock.told("<b> since 2026-12-31T20:00:05Z: no"), format!("&lt;b&gt; since {}: no", clock.time(at)));
+        let told = Html::from("<b> since ") + clock.time(at) + ": no";
+        assert_eq!(clock.told("<b> since 2026-12-31T20:00:05Z: no"), told);
         assert_eq!(clock.distance(at), "in 38 days");
         assert_eq!(clock.distance(now.plus(-7_200)), "2 hours ago");
         assert_eq!(PageClock::new(now, "nowhere").day(now), PageClock::new(now, "UTC").day(now));

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Frame, PageResult, Trouble, done, html_as, told};
+use super::page::{Frame, PageResult, done, html_as, told};
 use super::verbs::Choices;
 use super::{Console, show};
 use crate::domain::{E164, FieldError};
@@ -22,6 +22,7 @@ use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 use crate::service::{ServiceError, WriteOutcome};
+use crate::wire::html::Html;
 
 #[derive(Template)]
 #[template(path = "stock.html")]
@@ -29,7 +30,7 @@ struct StockPage<'a> {
     frame: Frame,
     form: &'a Form,
     most: String,
-    choices: String,
+    choices: Html,
     wrongs: Wrongs,
 }
 
@@ -85,7 +86,7 @@ fn page(visit: &Visit, form: &Form, refusal: Option<FormRefusal>, status: Status
     let mut frame = visit.frame("Add to stock", "numbers");
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
-    let choices = Choices::of(visit).render().map_err(|error| Trouble::Internal(error.to_string()))?;
+    let choices = Html::of(&Choices::of(visit));
     html_as(status, &StockPage { frame, form, most: show::thousands(BLOCK_MAX), choices, wrongs })
 }
 

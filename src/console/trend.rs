@@ -20,6 +20,7 @@ use super::{Console, show};
 use crate::billing::Sum;
 use crate::domain::Currency;
 use crate::http::costs::{self, MonthRental};
+use crate::wire::html::Html;
 
 /// How many months are shown, with the one that goes on.
 const MONTHS: usize = 12;
@@ -36,8 +37,8 @@ struct Row {
 /// A year in one currency.
 struct Year {
     code: String,
-    rental: String,
-    numbers: String,
+    rental: Html,
+    numbers: Html,
     rows: Vec<Row>,
 }
 
@@ -89,7 +90,7 @@ fn year(billed: &[MonthRental], currency: Currency) -> Year {
         let first_and_last =
             [billed.first(), billed.last()].map(|one| one.map_or(String::new(), |one| name_of(one.month)));
         let about = format!("From {} to {}; the table has the figures.", first_and_last[0], first_and_last[1]);
-        chart::bars(&format!("{id}-{code}"), what, &about, &bars)
+        chart::bars(&format!("{id}-{code}"), what, &about, bars)
     };
     let units = 10_u64.saturating_pow(u32::from(currency.decimals()));
     let rental = |charged: Charged| {

@@ -12,10 +12,11 @@ use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Person, Visit};
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, PREFIX};
+use super::{Console, PREFIX, pieces};
 use crate::domain::user::{Role, User};
 use crate::domain::{PartnerKey, UserId};
 use crate::service::people::{Audited, NewUser, PeopleError, UserActor, UserEdit};
+use crate::wire::html::Html;
 
 /// How many entries of the trail a page has.
 const TRAIL: usize = 50;
@@ -25,16 +26,16 @@ struct UserRow {
     email: String,
     name: String,
     role: &'static str,
-    state: &'static str,
+    state: Html,
     two_factor: bool,
-    seen: String,
+    seen: Html,
     disabled: bool,
     administrator: bool,
     me: bool,
 }
 
 struct Entry {
-    at: String,
+    at: Html,
     who: String,
     what: String,
     about: String,
@@ -301,12 +302,12 @@ async fn render(place: PeoplePlace, made: Option<NewInvitation>, before: Option<
         name: user.name.to_string(),
         role: user.role.as_str(),
         state: match (user.disabled_at, user.password_set) {
-            (Some(_), _) => "<span class=\"mark critical\">locked out</span>",
-            (None, false) => "<span class=\"mark warning\">no password yet</span>",
-            (None, true) => "<span class=\"mark good\">active</span>",
+            (Some(_), _) => pieces::mark("critical", "locked out"),
+            (None, false) => pieces::mark("warning", "no password yet"),
+            (None, true) => pieces::mark("good", "active"),
         },
         two_factor: user.two_factor,
-        seen: user.last_signed_in_at.map_or("never".to_owned(), |at| clock.time(at)),
+        seen: user.last_signed_in_at.map_or_else(|| "never".into(), |at| clock.time(at)),
         disabled: user.disabled_at.is_some(),
         administrator: user.role == Role::Administrator,
         me: user.id == me.id,

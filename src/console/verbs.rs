@@ -18,6 +18,7 @@ use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
+use crate::wire::html::Html;
 
 /// A verb as people see it.
 pub struct VerbChoice {
@@ -250,7 +251,7 @@ pub struct VerbFields<'a> {
     /// By how many months it is renewed, or `auto` or `day`.
     pub renew_by: String,
     /// When the number expires now.
-    pub now: String,
+    pub now: Html,
     pub amount: String,
     pub currency: String,
     pub until: String,
@@ -268,18 +269,18 @@ pub struct VerbFields<'a> {
 
 impl<'a> VerbFields<'a> {
     /// The field that names something.
-    fn chooser(&self, label: &str, name: &str, what: NamedKind, value: &str, required: bool) -> String {
-        Chooser { what, label, name, value, required, wrongs: &self.wrongs }.render()
+    fn chooser(&self, label: &str, name: &str, what: NamedKind, value: &str, required: bool) -> Html {
+        Html::of(&Chooser { what, label, name, value, required, wrongs: &self.wrongs })
     }
 
-    fn customer(&self) -> String {
+    fn customer(&self) -> Html {
         self.chooser("Customer", "account_auth_id", NamedKind::Customer, &self.account, true)
     }
 
-    fn route(&self) -> String {
+    fn route(&self) -> Html {
         let application =
             self.chooser("Application", "application_id", NamedKind::Application, &self.application, false);
-        application + "\n" + &self.chooser("Trunk", "trunk_id", NamedKind::Trunk, &self.trunk, false)
+        application + "\n" + self.chooser("Trunk", "trunk_id", NamedKind::Trunk, &self.trunk, false)
     }
 
     /// As they were typed, to be mended.
@@ -290,7 +291,7 @@ impl<'a> VerbFields<'a> {
             midnight: form::midnight(clock),
             wrongs: wrongs.clone(),
             renew_by: form.given("renew_by").unwrap_or(YEAR).to_owned(),
-            now: String::new(),
+            now: Html::default(),
             account: get("account_auth_id"),
             application: get("application_id"),
             trunk: get("trunk_id"),

@@ -11,10 +11,12 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, StatusCode};
 
+use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::page::{Frame, Notice, PageResult, Trouble, html_as, mendable, redirect};
+use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
+use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{Console, diff, keys, show};
+use super::{Console, diff, keys, pieces, show};
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{FieldError, Time, entity};
 use crate::service::background::webhooks::event::{kinds, known};
@@ -23,6 +25,7 @@ use crate::service::background::webhooks::{
 };
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
+use crate::wire::html::Html;
 
 /// How many deliveries a page has.
 const ROWS: u64 = 25;
@@ -36,7 +39,7 @@ struct WebhookRow {
     name: String,
     url: String,
     events: String,
-    health: String,
+    health: Html,
     pending: String,
     on: bool,
 }
@@ -62,7 +65,7 @@ struct WebhookFields {
     kinds: Vec<KindOption>,
     by_number: bool,
     some: bool,
-    errors: Vec<FieldError>,
+    wrongs: Wrongs,
 }
 
 impl WebhookFields {
@@ -70,17 +73,12 @@ impl WebhookFields {
         let kinds: Vec<KindOption> = kinds().map(|name| KindOption { name, wanted: wants(name) }).collect();
         let some = kinds.iter().any(|kind| kind.wanted);
         let by_number = order == DeliveryOrder::Number;
-        WebhookFields { name: name.to_owned(), url: url.to_owned(), kinds, by_number, some, errors: Vec::new() }
+        WebhookFields { name: name.to_owned(), url: url.to_owned(), kinds, by_number, some, wrongs: Wrongs::default() }
     }
 
-    fn typed(form: &Form, errors: Vec<FieldError>) -> WebhookFields {
+    fn typed(form: &Form, wrongs: Wrongs) -> WebhookFields {
         let wants = |kind: &str| form.all("events").any(|wanted| wanted == kind);
-        WebhookFields { errors, ..WebhookFields::new(form.get("name"), form.get("url"), order(form), wants) }
-    }
-
-    /// What is wrong with a field.
-    fn wrong(&self, field: &str) -> Option<&str> {
-        self.errors.iter().find(|error| error.field == field).map(|error| error.message.as_str())
+        WebhookFields { wrongs, ..WebhookFields::new(form.get("name"), form.get("url"), order(form), wants) }
     }
 }
 
@@ -94,7 +92,7 @@ struct Webhooks {
 }
 
 struct Try {
-    at: String,
+    at: Html,
     ended: String,
     answer: String,
 }
@@ -103,7 +101,7 @@ struct DeliveryRow {
     id: String,
     kind: String,
     event: String,
-    at: String,
+    at: Html,
     state: &'static str,
     mark: &'static str,
     /// The change that it tells.
@@ -120,7 +118,7 @@ struct WebhookPage {
     id: String,
     name: String,
     on: bool,
-    facts: Vec<(&'static str, String)>,
+    facts: FactList,
     tag: u64,
     made: Option<NewSecret>,
     fields: WebhookFields,
@@ -175,9 +173,9 @@ pub async fn create(
             .await
         }
         Err(error) => {
-            let (text, errors) = told(error)?;
+            let FormRefusal { text, wrongs } = told(error)?;
             let frame = visit.frame("Webhooks", "webhooks").failed(text);
-            render_list(&visit, frame, None, WebhookFields::typed(&form, errors)).await
+            render_list(&visit, frame, None, WebhookFields::typed(&form, wrongs)).await
         }
     }
 }
@@ -251,8 +249,8 @@ pub async fn act(
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(error) => {
-            let (text, errors) = told(error)?;
-            let fields = (verb == "edit").then(|| WebhookFields::typed(&form, errors));
+            let FormRefusal { text, wrongs } = told(error)?;
+            let fields = (verb == "edit").then(|| WebhookFields::typed(&form, wrongs));
             let frame = visit.frame("", "webhooks").failed(text);
             return render(&visit, &id, frame, WebhookLookup { fields, ..WebhookLookup::default() }).await;
         }
@@ -289,16 +287,16 @@ fn secret_of(outcome: WriteOutcome, rotated: bool) -> Option<NewSecret> {
 }
 
 /// What can be mended, in words and by field.
-fn told(error: ServiceError) -> Result<(String, Vec<FieldError>), Trouble> {
+fn told(error: ServiceError) -> Result<FormRefusal, Trouble> {
     match error {
-        ServiceError::Invalid(errors) => Ok(("Nothing was saved; see what is marked below.".to_owned(), errors)),
+        ServiceError::Invalid(errors) => Ok(FormRefusal::below(errors)),
         ServiceError::Unknown { .. } => Err(Trouble::NotFound),
         ServiceError::Outdated { .. } => {
             let text = "This webhook was changed while you looked at it, so nothing was saved. Load the page \
                         again to see how it is now.";
-            Ok((text.to_owned(), Vec::new()))
+            Ok(FormRefusal::whole(text))
         }
-        other => Ok((mendable(other)?, Vec::new())),
+        other => FormRefusal::from_verb(other),
     }
 }
 
@@ -348,37 +346,34 @@ async fn render_list(visit: &Visit, frame: Frame, made: Option<NewSecret>, field
 }
 
 /// How it is, as a mark and a few words.
-fn health(visit: &Visit, shown: &ShownWebhook) -> String {
+fn health(visit: &Visit, shown: &ShownWebhook) -> Html {
     let clock = &visit.clock;
     match (&shown.webhook.off, shown.health.failing_since, shown.health.last_success_at) {
-        (Some(off), _, _) => format!("<span class=\"mark plain\">off</span> since {}", clock.time(off.at)),
-        (None, Some(since), _) => {
-            format!("<span class=\"mark critical\">failing</span> since {}", clock.time(since))
-        }
-        (None, None, Some(at)) => format!("<span class=\"mark good\">works</span> last {}", clock.time(at)),
-        (None, None, None) => "<span class=\"mark info\">nothing sent yet</span>".to_owned(),
+        (Some(off), _, _) => pieces::mark("plain", "off") + " since " + clock.time(off.at),
+        (None, Some(since), _) => pieces::mark("critical", "failing") + " since " + clock.time(since),
+        (None, None, Some(at)) => pieces::mark("good", "works") + " last " + clock.time(at),
+        (None, None, None) => pieces::mark("info", "nothing sent yet"),
     }
 }
 
-fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
-    use crate::wire::html::escape;
+fn facts(visit: &Visit, shown: &ShownWebhook) -> FactList {
     let clock = &visit.clock;
     let WebhookHealth { pending, next_attempt_at, last_success_at, last_failure_at, last_error, missed, .. } =
         &shown.health;
     let events: Vec<&str> = shown.webhook.events.iter().map(|kind| &**kind).collect();
     let mut facts = vec![
-        ("Address", format!("<code>{}</code>", escape(&shown.webhook.url))),
-        ("Hears of", if events.is_empty() { "everything".to_owned() } else { escape(&events.join(", ")) }),
+        ("Address", pieces::code(&shown.webhook.url)),
+        ("Hears of", if events.is_empty() { "everything".into() } else { events.join(", ").into() }),
         ("Health", health(visit, shown)),
     ];
     if let Some(off) = &shown.webhook.off {
-        facts.push(("Why it is off", escape(&off.reason)));
+        facts.push(("Why it is off", (&*off.reason).into()));
     }
     facts.push((
         "Order",
         match shown.webhook.order {
-            DeliveryOrder::Number => "kept for each number".to_owned(),
-            DeliveryOrder::Endpoint => "kept for all events".to_owned(),
+            DeliveryOrder::Number => "kept for each number".into(),
+            DeliveryOrder::Endpoint => "kept for all events".into(),
         },
     ));
     let waiting = match (pending, next_attempt_at) {
@@ -388,22 +383,21 @@ fn facts(visit: &Visit, shown: &ShownWebhook) -> Vec<(&'static str, String)> {
         }
         (_, None) => show::count(*pending, "event", "events"),
     };
-    facts.push(("Waits", waiting));
+    facts.push(("Waits", waiting.into()));
     if shown.health.held > 0 {
-        facts.push(("Held back", show::count(shown.health.held, "event", "events")));
+        facts.push(("Held back", show::count(shown.health.held, "event", "events").into()));
     }
     facts.push(("Last taken", clock.time_if(*last_success_at)));
     if let Some(at) = last_failure_at {
         let error = last_error.as_deref().unwrap_or("no reason was kept");
-        facts.push(("Last failure", format!("{}: {}", clock.time(*at), escape(error))));
+        facts.push(("Last failure", clock.time(*at) + ": " + error));
     }
     if let Some((after, through)) = missed {
         let count = show::count(through - after, "change", "changes");
         let href = format!("{}/changes?after={after}", visit.base);
-        facts.push((
-            "Not told of",
-            format!("{count} while it was off, <a href=\"{href}\">after version {after}</a> up to {through}"),
-        ));
+        let link = pieces::link(&href, &format!("after version {after}"));
+        let said = Html::from(format!("{count} while it was off, ")) + link + format!(" up to {through}");
+        facts.push(("Not told of", said));
     }
     facts.push(("Made", clock.time(shown.setting.created_at)));
     if let Some(at) = shown.webhook.rotated_at {

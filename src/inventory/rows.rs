@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::plan::{Doubt, Scan};
 use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberRun, NumberType, State, Time};
@@ -159,18 +160,13 @@ const NO_TIMES: (i64, i64) = (i64::MAX, i64::MIN);
 
 impl PackedColumn {
     fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
-        let mut coder = Coder::default();
-        let mut last = None;
+        let mut dictionary: Dictionary<i64, hashes::IntHasher> = Dictionary::default();
         let mut codes: Vec<u16> = Vec::new();
         for cell in cells.clone() {
-            let code = match last {
-                Some((value, code)) if value == cell => code,
-                _ => coder.code(cell),
-            };
-            last = Some((cell, code));
-            codes.push(code);
+            let last = codes.last().map(|&code| u32::from(code));
+            codes.push(dictionary.place(cell, last) as u16);
         }
-        let values = coder.values;
+        let values = dictionary.into_values();
         // A value takes as much room as four codes.
         if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
             return PackedColumn { values: cells.collect(), codes: Codes::Own };
@@ -288,43 +284,11 @@ impl PackedColumn {
     }
 }
 
-/// Gives each distinct value the next code.
-#[derive(Default)]
-struct Coder {
-    values: Vec<i64>,
-    /// The codes of many values; few are sooner gone through.
-    known: hashes::IntMap,
-}
-
-impl Coder {
-    const FEW: usize = 8;
-
-    fn code(&mut self, value: i64) -> u16 {
-        let next = self.values.len() as u16;
-        if self.values.len() < Coder::FEW {
-            let known = self.values.iter().position(|have| *have == value);
-            if known.is_none() {
-                self.values.push(value);
-            }
-            return known.map_or(next, |code| code as u16);
-        }
-        if self.known.is_empty() {
-            self.known.extend(self.values.iter().zip(0..).map(|(value, code)| (*value, code)));
-        }
-        let code = *self.known.entry(value).or_insert(next);
-        if code == next {
-            self.values.push(value);
-        }
-        code
-    }
-}
-
-/// A hash map of integers with a hasher that is as fast as they are.
+/// A hasher of integers that is as fast as they are.
 mod hashes {
-    use std::collections::HashMap;
     use std::hash::{BuildHasherDefault, Hasher};
 
-    pub(super) type IntMap = HashMap<i64, u16, BuildHasherDefault<Mix>>;
+    pub(super) type IntHasher = BuildHasherDefault<Mix>;
 
     #[derive(Default)]
     pub(super) struct Mix(u64);

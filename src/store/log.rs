@@ -8,13 +8,12 @@
 //!
 //! Readable on purpose: the log outlives the program that wrote it.
 
-use std::collections::HashMap;
-
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record, RunChange};
 
 /// First number, count, and the images before and after.
@@ -71,14 +70,15 @@ pub fn encode(changes: &[RunChange]) -> impl Iterator<Item = Encoded> {
 /// A part of an entry in the making.
 #[derive(Default)]
 struct PartWriter<'a> {
-    images: LogImages<'a>,
+    images: Dictionary<&'a Record>,
     runs: Vec<LogRun>,
 }
 
 impl<'a> PartWriter<'a> {
     fn add(&mut self, number: u64, numbers: u64, change: &'a RunChange) {
-        let before = self.images.place(0, change.before.as_ref());
-        let after = self.images.place(1, change.after.as_ref());
+        let (b, a) = self.runs.last().map_or((0, 0), |&(_, _, b, a)| (b, a));
+        let before = self.image(change.before.as_ref(), b);
+        let after = self.image(change.after.as_ref(), a);
         match self.runs.last_mut() {
             Some((first, count, b, a)) if *first + u64::from(*count) == number && (*b, *a) == (before, after) => {
                 *count += numbers as u32;
@@ -87,39 +87,17 @@ impl<'a> PartWriter<'a> {
         }
     }
 
+    /// The place of an image; 0 is none. `near` is that of the run before.
+    fn image(&mut self, image: Option<&'a Record>, near: u32) -> u32 {
+        image.map_or(0, |image| self.images.place(image, near.checked_sub(1)) + 1)
+    }
+
     fn encoded(self) -> Option<Encoded> {
         let &(first, count, ..) = self.runs.first()?;
         let [number, minus_group] = subjects(E164::new(first)?);
         let subject = if (self.runs.len(), count) == (1, 1) { number } else { minus_group };
-        let part = EntryPart { images: self.images.all, runs: self.runs };
+        let part = EntryPart { images: self.images.into_values(), runs: self.runs };
         Some(Encoded { subject, body: serde_json::to_string(&part).expect("records serialise") })
-    }
-}
-
-/// The distinct records of a part.
-#[derive(Default)]
-struct LogImages<'a> {
-    all: Vec<&'a Record>,
-    places: HashMap<&'a Record, u32>,
-    /// The last one on either side: neighbours mostly look alike, and
-    /// comparing is cheaper than hashing.
-    last: [Option<(&'a Record, u32)>; 2],
-}
-
-impl<'a> LogImages<'a> {
-    fn place(&mut self, side: usize, image: Option<&'a Record>) -> u32 {
-        let Some(image) = image else { return 0 };
-        if let Some((last, place)) = self.last[side]
-            && last == image
-        {
-            return place;
-        }
-        let place = *self.places.entry(image).or_insert_with(|| {
-            self.all.push(image);
-            self.all.len() as u32
-        });
-        self.last[side] = Some((image, place));
-        place
     }
 }
 

@@ -21,111 +21,40 @@ const STEP_BYTES: usize = 32 << 20;
 /// The first of the tables that change without the log.
 const BESIDE: &str = "answered";
 
-/// A table as both engines have it; rows are read in the order of `key`.
+/// A table of the target; rows are read in the order of `key`.
 struct CopiedTable {
     name: &'static str,
     columns: &'static str,
     key: &'static str,
-    /// Whether the source stores neighbours as one row of `number_run`, and the
-    /// target each number.
-    runs: bool,
+    /// What the source has in its place.
+    from: &'static str,
 }
 
 const fn table(name: &'static str, columns: &'static str, key: &'static str) -> CopiedTable {
-    CopiedTable { name, columns, key, runs: false }
+    CopiedTable { name, columns, key, from: name }
 }
 
-const fn runs(name: &'static str, columns: &'static str) -> CopiedTable {
-    CopiedTable { name, columns, key: "number", runs: true }
-}
+/// Which partner has a number: in the source only its rows of numbers say so.
+const HOLDERS: &str = "(SELECT min(first) AS first, max(last) AS last, partner FROM \
+    (SELECT first, last, partner, sum(gap) OVER (ORDER BY first) AS island FROM \
+    (SELECT first, last, partner, lag(last) OVER (ORDER BY first) IS NOT first - 1 \
+    OR lag(partner) OVER (ORDER BY first) IS NOT partner AS gap FROM number_run)) GROUP BY island, partner)";
 
 impl CopiedTable {
-    /// The query of the rows that are left. Rows of runs are skipped by
-    /// [`SourceRows::skip`].
+    /// The query of the rows that are left.
     fn source(&self, done: u64) -> String {
-        match self.runs {
-            true => {
-                format!("SELECT {}, last FROM number_run ORDER BY first", self.columns.replace("number,", "first,"))
-            }
-            false => {
-                format!("SELECT {} FROM {} ORDER BY {} LIMIT -1 OFFSET {done}", self.columns, self.name, self.key)
-            }
-        }
-    }
-
-    /// The column of the number.
-    fn number(&self) -> Option<usize> {
-        let place = || self.columns.split(", ").position(|column| column == "number");
-        self.runs.then(place).flatten()
+        let CopiedTable { columns, from, key, .. } = self;
+        format!("SELECT {columns} FROM {from} ORDER BY {key} LIMIT -1 OFFSET {done}")
     }
 }
 
-/// The rows of the source as the target has them, as text.
-struct SourceRows<'s> {
-    rows: rusqlite::Rows<'s>,
-    columns: usize,
-    /// The column of the number, where a row of the source has several.
-    number: Option<usize>,
-    run: Option<RunText>,
-}
-
-/// A row of the source, and which of its numbers are left: the text around the
-/// number is the same for all of them.
-struct RunText {
-    next: i64,
-    last: i64,
-    before: Vec<u8>,
-    behind: Vec<u8>,
-}
-
-impl SourceRows<'_> {
-    /// Writes the next row, if there is one.
-    fn write_next(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let Some(number) = self.number else {
-            let Some(row) = self.rows.next()? else { return Ok(false) };
-            for at in 0..self.columns {
-                write(out, row.get_ref(at)?, at + 1 == self.columns);
-            }
-            return Ok(true);
-        };
-        if !self.in_run(number)? {
-            return Ok(false);
-        }
-        if let Some(run) = &mut self.run {
-            out.extend_from_slice(&run.before);
-            out.extend_from_slice(run.next.to_string().as_bytes());
-            out.extend_from_slice(&run.behind);
-            run.next += 1;
-        }
-        Ok(true)
+/// Writes the next row as the target has it, as text, if there is one.
+fn write_next(rows: &mut rusqlite::Rows<'_>, columns: usize, out: &mut Vec<u8>) -> Result<bool, StoreError> {
+    let Some(row) = rows.next()? else { return Ok(false) };
+    for at in 0..columns {
+        write(out, row.get_ref(at)?, at + 1 == columns);
     }
-
-    /// Leaves out the first numbers.
-    fn skip(&mut self, mut numbers: u64) -> Result<(), StoreError> {
-        let Some(number) = self.number else { return Ok(()) };
-        while numbers > 0 && self.in_run(number)? {
-            if let Some(run) = &mut self.run {
-                let some = numbers.min((run.last - run.next + 1) as u64);
-                run.next += some as i64;
-                numbers -= some;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a number is left; reads the next row if the last one has none.
-    fn in_run(&mut self, number: usize) -> Result<bool, StoreError> {
-        if self.run.as_ref().is_some_and(|run| run.next <= run.last) {
-            return Ok(true);
-        }
-        let Some(row) = self.rows.next()? else { return Ok(false) };
-        let (last, end) = (self.columns - 1, self.columns - 2);
-        let (mut before, mut behind) = (Vec::new(), vec![b'\t']);
-        (0..number).try_for_each(|at| row.get_ref(at).map(|cell| write(&mut before, cell, false)))?;
-        (number + 1..last).try_for_each(|at| row.get_ref(at).map(|cell| write(&mut behind, cell, at == end)))?;
-        self.run = Some(RunText { next: row.get(number)?, last: row.get(last)?, before, behind });
-        Ok(true)
-    }
+    Ok(true)
 }
 
 /// What others refer to comes before them.
@@ -145,12 +74,13 @@ const TABLES: [CopiedTable; 21] = [
     ),
     table("acknowledgement", "partner, finding, note, until, by, at", "partner, finding"),
     table("setting", "partner, id, body", "partner, id"),
-    runs(
-        "number",
-        "partner, number, version, assigned_at, expires_at, since, until, cost, state, account, application, trunk, \
-         number_type, country, region, currency, tags",
+    table(
+        "number_run",
+        "partner, first, last, version, assigned_at, expires_at, since, until, cost, state, account, application, \
+         trunk, number_type, country, region, currency, tags",
+        "first",
     ),
-    runs("holder", "number, partner"),
+    CopiedTable { name: "holder_run", columns: "first, last, partner", key: "first", from: HOLDERS },
     table("change", "partner, version, at, actor, request_id, verb, entities, previous", "partner, version"),
     table("change_part", "partner, version, part, subject, body", "partner, version, part"),
     table("answered", "partner, key, fingerprint, at, status, etag, body", "partner, key"),
@@ -188,14 +118,16 @@ pub fn migrate(
     let moment = connection.unchecked_transaction()?;
     let heads = heads(&moment)?;
     let target = PgStore::open_to_fill(target.clone(), Open::Create)?;
+    if !target.stores_runs()? {
+        let what = "the target database was made by an earlier release; copy into an empty one, or run \
+                    `rollcall migrate-schema` on it first";
+        return Err(StoreError::Unsupported { what });
+    }
     if !begin(&target, &heads)? {
         return Ok(CopyEnd::Whole { rows: 0 });
     }
     let count = |table: &CopiedTable| -> Result<u64, StoreError> {
-        let sql = match table.runs {
-            true => "SELECT coalesce(sum(last - first + 1), 0) FROM number_run".to_owned(),
-            false => format!("SELECT count(*) FROM {}", table.name),
-        };
+        let sql = format!("SELECT count(*) FROM {}", table.from);
         Ok(moment.query_row(&sql, [], |row| row.get::<_, i64>(0))? as u64)
     };
     let counts = TABLES.iter().map(count).collect::<Result<Vec<_>, _>>()?;
@@ -206,14 +138,13 @@ pub fn migrate(
         progress(table.name, before + done, total);
         let mut statement = moment.prepare(&table.source(done))?;
         let columns = statement.column_count();
-        let mut rows = SourceRows { columns, rows: statement.query([])?, number: table.number(), run: None };
-        rows.skip(done)?;
+        let mut rows = statement.query([])?;
         while done < count {
             if stop() {
                 return Ok(CopyEnd::Stopped);
             }
             let (mut text, mut step) = (Vec::new(), 0);
-            while step < STEP && text.len() < STEP_BYTES && rows.write_next(&mut text)? {
+            while step < STEP && text.len() < STEP_BYTES && write_next(&mut rows, columns, &mut text)? {
                 step += 1;
             }
             if step == 0 {

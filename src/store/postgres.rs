@@ -18,11 +18,14 @@ mod beside;
 mod cells;
 mod connect;
 pub(super) mod core;
+mod each;
 mod load;
 mod people;
 mod pooler;
+mod runs;
 mod schema;
 mod shelf;
+pub mod switch;
 mod transaction;
 mod trouble;
 
@@ -41,6 +44,7 @@ pub(super) use self::trouble::trouble;
 use self::beside::SideTables;
 use self::core::{COMMIT, Core, PooledConnection, rows as ask};
 use self::people::PgPeople;
+use self::schema::Form;
 use self::shelf::{PgShelf, version_at};
 use self::transaction::Lane;
 use super::group::GroupCommit;
@@ -105,6 +109,11 @@ impl PgStore {
         pooler::refuse(&core)?;
         schema::prepare(&core, open)?;
         Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default(), people: Mutex::default() })
+    }
+
+    /// Whether neighbours with equal values are one row.
+    pub(super) fn stores_runs(&self) -> Result<bool, StoreError> {
+        Ok(self.core.read(|link| Form::of(&self.core, link))? == Form::Runs)
     }
 
     pub(super) fn core(&self) -> &Core {
@@ -477,7 +486,12 @@ impl Store for PgStore {
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let mut wrong = Vec::new();
         // What a replay from the first entry to the head would not meet.
-        for (what, sql) in [
+        let form = self.core.read(|link| Form::of(&self.core, link))?;
+        let numbers: &[(&str, &str)] = match form {
+            Form::Each => each::INTEGRITY,
+            Form::Runs => runs::INTEGRITY,
+        };
+        let log = [
             (
                 "log entries are beyond their partner's version",
                 "SELECT count(*) FROM change LEFT JOIN partner USING (partner) \
@@ -492,24 +506,8 @@ impl Store for PgStore {
                 "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
                  WHERE id IS NULL",
             ),
-            (
-                "numbers belong to no partner",
-                "SELECT count(*) FROM number LEFT JOIN partner USING (partner) WHERE auth_id IS NULL",
-            ),
-            (
-                "numbers are not held by the partner that has them, or held by one that has them not",
-                "SELECT count(*) FROM number FULL JOIN holder USING (partner, number) \
-                 WHERE state IS NULL OR holder.number IS NULL",
-            ),
-            (
-                "counts of accounts' numbers are not as the numbers say",
-                "SELECT count(*) FROM (SELECT partner, account, state, \
-                 coalesce(expires_at, until, 9223372036854775807) AS ends, count(*) AS numbers FROM number \
-                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
-                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
-                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
-            ),
-        ] {
+        ];
+        for (what, sql) in log.iter().chain(numbers) {
             let rows = self.core.read(|link| self.core.rows(link, sql, &[]))?;
             let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
             if count > 0 {

@@ -50,6 +50,8 @@ pub(super) const KEY: &str = "id, name, token_sha256, scopes, networks, created_
 pub(super) const ACKNOWLEDGEMENT: &str = "finding, note, until, by, at";
 pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
                       expires_at, since, until, tags";
+/// How many columns [`RECORD`] has.
+pub(super) const RECORD_COLUMNS: usize = 14;
 
 /// The longest that a lease lasts. One that ends later was not written by this
 /// program, and keeps nobody from the work.

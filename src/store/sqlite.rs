@@ -45,6 +45,7 @@ use super::group::{CommitFailure, Engine, GroupCommit, Written};
 use super::health::{Health, Surveyed, row_name};
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
+use super::runs::{OVERLAPS, bounds};
 use super::waiting::may_wait;
 use super::{
     Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange, NumberBatch,
@@ -81,8 +82,6 @@ const PROBE: &str = "INSERT INTO lease (name, holder, until) VALUES ('probe', ''
 const CHECKPOINT_PAGES: c_int = 1_000;
 /// How many connections are kept for reads that wait for nothing.
 const READERS_MAX: usize = 4;
-/// What is wrong with rows that claim the same numbers.
-const OVERLAPS: &str = "another row has some of its numbers";
 /// How many rows of numbers are loaded at a time: enough that their images are few,
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
@@ -681,7 +680,7 @@ fn load_numbers(
     let mut batch = NumberBatch::default();
     let mut claimed = None;
     while let Some(row) = rows.next()? {
-        let numbers = runs::bounds(row, 0, 17).ok();
+        let numbers = bounds(row, 0, 17).ok();
         let overlaps = numbers.is_some_and(|(first, _)| claimed.is_some_and(|claimed| first <= claimed));
         claimed = claimed.max(numbers.map(|(_, last)| last));
         let before = batch.rows.pop_if(|before| overlaps && numbers.is_some_and(|(first, _)| first <= before.last));
@@ -708,7 +707,7 @@ fn load_numbers(
 }
 
 fn poisoned_run(error: StoreError, row: &Row<'_>) -> Result<Loaded, StoreError> {
-    let several = runs::bounds(row, 0, 17).ok().filter(|(first, last)| first < last);
+    let several = bounds(row, 0, 17).ok().filter(|(first, last)| first < last);
     Ok(match (error, several) {
         (StoreError::Corrupt { what }, Some(numbers)) => {
             let what = format!("{}: {what}", numbers_named(numbers));

@@ -183,6 +183,15 @@ fn grouped(amount: &impl std::fmt::Display) -> String {
     grouped + rest
 }
 
+/// A part of a page with a heading.
+pub fn section_begin(out: &mut String, heading: &str) {
+    put(out, format_args!("<section class=\"account\">\n<h2>{}</h2>\n", escape(heading)));
+}
+
+pub fn section_end(out: &mut String) {
+    out.push_str("</section>\n");
+}
+
 /// The table of a rental, up to its first line.
 pub fn lines_begin(out: &mut String) {
     out.push_str(

@@ -135,6 +135,7 @@ fn a_report_goes_to_each_recipient_alone() {
     assert!(metrics.text().contains(r#"rollcall_mails_total{result="sent"}"#), "{}", metrics.text());
     // Asked again within the minute, it waits, and says who asked.
     ask(&server, &key, &id);
+    // The time is the test: a runner looks every second.
     std::thread::sleep(Duration::from_millis(1_500));
     let waits = one(&server, &key, &id);
     assert_eq!((&waits["asked_by"], receiver.taken().len()), (&json!(format!("key:{}", key.key_id)), 4));
@@ -230,6 +231,7 @@ fn a_run_that_was_missed_is_made_up_for_at_the_start() {
     let letter = Part::parse(&receiver.wait(1)[0].data);
     assert!(letter.leaf("text/plain").contains("This is the report"), "{letter:?}");
     server.kill_and_start(&["--config", &config]);
+    // The time is the test: a runner looks every second.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(receiver.taken().len(), 1);
 }
@@ -262,8 +264,9 @@ fn a_mail_server_that_says_nothing_holds_up_no_run() {
     });
     // It stops in time while a letter is on its way: the harness sees to that.
     let third = create(&server, &key, &json!({ "name": "Weekly", "recipients": [DESK] }));
+    let before = receiver.ignored();
     ask(&server, &key, &third);
-    std::thread::sleep(Duration::from_millis(1_500));
+    until(Duration::from_secs(30), || "no letter is on its way".to_owned(), || receiver.ignored() > before);
 }
 
 #[test]
@@ -823,14 +826,13 @@ fn who_died_while_looking_or_sending_holds_nobody_up_for_long() {
     };
     leased(&format!("schedule:{}:{id}", world.key));
     assert_eq!(world.look(now), 0);
-    std::thread::sleep(Duration::from_millis(2_100));
-    assert_eq!(world.look(now), 1);
+    until(Duration::from_secs(20), || "the lease of a dead node lasts".to_owned(), || world.look(now) == 1);
     let run =
         world.store.documents(world.key, "mail", DocumentWalk::Up { after: None }, 10).expect("read").remove(0).id;
     leased(&format!("mail:{}:{run}", world.key));
     assert_eq!(letters_due(&world.service, Some(&mailer), now).expect("nothing"), 0);
-    std::thread::sleep(Duration::from_millis(2_100));
-    assert_eq!(letters_due(&world.service, Some(&mailer), now).expect("sent"), 1);
+    let sent = || letters_due(&world.service, Some(&mailer), now).expect("sent") == 1;
+    until(Duration::from_secs(20), || "the lease of a dead node lasts".to_owned(), sent);
 }
 
 fn mailer(receiver: &Receiver, world: &World) -> Mailer {

@@ -764,6 +764,7 @@ fn the_entity_tag_changes_with_every_write_and_only_then() {
     assert_eq!(server.get(GLOBAL).auth(&TWO).check(200).header("etag").map(str::to_owned), other);
     let before = tag(&server);
     assert_eq!(server.database.import("PA_ONE", "number,tags\n+912271265108,changed\n")["unchanged"], 1);
+    // The time is the test: a change would show within it.
     std::thread::sleep(SHOWS_WITHIN);
     assert_eq!(tag(&server), before, "an import that changes nothing");
 }
@@ -1378,6 +1379,7 @@ fn a_key_has_its_rate() {
     assert_eq!(server.get("/livez").check(200).header("ratelimit"), None);
     server.get(GLOBAL).auth(&TWO).check(200);
     server.get("/livez").check(200);
+    // As long as the answer said.
     std::thread::sleep(Duration::from_secs(wait));
     server.get(GLOBAL).auth(&ONE).check(200);
 }

@@ -147,6 +147,7 @@ fn readers_see_a_large_import_whole_or_not_at_all() {
     place.must(&["import", &file, "--partner", PARTNER]);
     let took = begin.elapsed();
     let shown = until(|| server.client().list(NUMBERS).0 == NEW);
+    // The time is the test: readers and streams go on after the import as well.
     std::thread::sleep(Duration::from_millis(300));
     let [pages, _, _, streams] = asking.map(Asking::finish);
     place.verify(Some(&server));
@@ -474,6 +475,7 @@ fn clients_that_stall_are_closed_and_others_do_not_notice() {
     let (dribbled, idle, silent) = std::thread::scope(|scope| {
         let never_reads = scope.spawn(|| {
             let mut raw = Raw::ask(server, NUMBERS_ALL, "text/csv");
+            // The time is the test: longer than a reader may stand still.
             std::thread::sleep(Duration::from_secs(4));
             // Had it not been closed, all of it would come now.
             let got = raw.rest(1 << 16, Duration::ZERO);

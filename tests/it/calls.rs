@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::process::{self, PARTNER, Place, Server};
+use crate::until::found;
 
 pub const SETTINGS: &str =
     "sip = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\ndestination_networks = [\"127.0.0.0/8\"]\n";
@@ -81,8 +82,7 @@ pub fn faces(server: &Server) -> (SocketAddr, SocketAddr) {
 
 /// The same by what a server has logged.
 pub fn faces_of(log: impl Fn() -> String) -> (SocketAddr, SocketAddr) {
-    let begin = Instant::now();
-    loop {
+    let look = || {
         let log = log();
         let after = |mark: &str| log.split(mark).nth(1).and_then(|rest| rest.split([' ', '/']).next()?.parse().ok());
         let http = log
@@ -90,12 +90,9 @@ pub fn faces_of(log: impl Fn() -> String) -> (SocketAddr, SocketAddr) {
             .rev()
             .find(|line| line.contains("/route/"))
             .and_then(|line| line.split("listening on http://").nth(1)?.split('/').next()?.parse().ok());
-        if let (Some(sip), Some(http)) = (after("listening on sip:"), http) {
-            return (sip, http);
-        }
-        assert!(begin.elapsed() < Duration::from_secs(20), "no faces: {log}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+        after("listening on sip:").zip(http)
+    };
+    found(Duration::from_secs(20), || format!("no faces: {}", log()), look)
 }
 
 pub fn socket() -> UdpSocket {

@@ -9,6 +9,7 @@ use rollcall::console::{Guard, Posted, addresses};
 
 use crate::harness::{Answer, Database, Server};
 use crate::pages::{PASSWORD, Pages, plain, said};
+use crate::until::until;
 
 /// How long a session may be believed by a server that did not change it.
 const CACHED: Duration = Duration::from_secs(20);
@@ -226,15 +227,11 @@ fn age(server: &Server, pages: &Pages<'_>, seconds: i64) {
     raw.busy_timeout(CACHED).expect("a limit");
     raw.execute("UPDATE session SET created_at = created_at - ?1", [seconds]).expect("written");
     // Sign-ins are trusted for some seconds; the page says how old this one is.
-    let began = Instant::now();
-    loop {
-        let asks = pages.post("/console/me/sessions/end", &[]);
-        if asks.header("location").is_some_and(|to| to.contains("said=")) {
-            return;
-        }
-        assert!(began.elapsed() < CACHED, "an old session is taken for a recent one");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let asks = || {
+        let answer = pages.post("/console/me/sessions/end", &[]);
+        answer.header("location").is_some_and(|to| to.contains("said="))
+    };
+    until(CACHED, || "an old session is taken for a recent one".to_owned(), asks);
 }
 
 #[test]

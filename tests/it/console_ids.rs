@@ -1,8 +1,9 @@
 //! Ids with anything in them, through every form, link and path: each page is
 //! about the id that was meant, and nobody else is touched.
 
+use crate::until::found;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rollcall::billing::{Day, Month};
 use rollcall::domain::Time;
@@ -185,17 +186,9 @@ fn decoded(segment: &str) -> String {
 /// Runs a previewed job to its end.
 fn run_job(pages: &Pages<'_>, to: &str) {
     pages.post(&format!("{to}/run"), &[]).check(303);
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let page = pages.page(to);
-        if page.contains("data-refresh") || page.contains("http-equiv=\"refresh\"") {
-            assert!(Instant::now() < until, "{to} does not end");
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
-        }
-        assert!(plain(&page).contains("mark good\">done"), "{to}: {}", said(&page));
-        return;
-    }
+    let goes_on = |page: &String| page.contains("data-refresh") || page.contains("http-equiv=\"refresh\"");
+    let page = found(PATIENCE, || format!("{to} does not end"), || Some(pages.page(to)).filter(|page| !goes_on(page)));
+    assert!(plain(&page).contains("mark good\">done"), "{to}: {}", said(&page));
 }
 
 #[test]

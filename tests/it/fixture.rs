@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cluster::{self, Cluster};
 
@@ -73,6 +74,23 @@ impl Database {
             rusqlite::types::Value::Integer(number) => number.to_string(),
             other => panic!("{query}: {other:?}"),
         }
+    }
+
+    /// Runs a statement, past the store.
+    pub fn execute(&self, statement: &str) -> Result<(), String> {
+        match (&self.postgres, Cluster::shared()) {
+            (Some(name), Some(cluster)) => cluster.try_psql(name, statement).map(drop),
+            _ => self.raw().execute_batch(statement).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The same of a statement that leaves what no statement of the program leaves.
+    pub fn damage(&self, statement: &str) {
+        let unchecked = match self.postgres {
+            Some(_) => "ALTER TABLE number_run DROP CONSTRAINT IF EXISTS number_run_check",
+            None => "PRAGMA ignore_check_constraints = ON",
+        };
+        self.execute(&format!("{unchecked}; {statement}")).unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
 
     /// Everything that is in it, as its files or its dump say it.
@@ -279,4 +297,10 @@ pub fn differences(store: &dyn Store) -> Vec<String> {
         Ok(report) => report.differences,
         Err(error) => vec![error.to_string()],
     }
+}
+
+/// Returns once the clock shows another second: what is done then has another time.
+pub fn next_second() {
+    let second = Time::now();
+    crate::until::until(Duration::from_secs(5), || "the clock stands".to_owned(), || Time::now() != second);
 }

@@ -709,6 +709,7 @@ fn a_node_without_its_database_reads_on_says_how_old_that_is_and_refuses_writes(
     server.far.goes(true);
     server.until("it notices", |server| !server.replica.freshness().0);
     let cut = Instant::now();
+    // The time is the test: the answers below say how old they are.
     std::thread::sleep(Duration::from_millis(3_100));
     let etag = before.header("etag").expect("a tag").to_owned();
     for (path, tag, status) in [
@@ -868,7 +869,7 @@ fn a_read_waits_for_the_version_it_names() {
                 let answer = server.get(path).auth(&ONE).header(AT_LEAST, &next.to_string()).send();
                 (answer, begun.elapsed())
             });
-            // Others do not wait meanwhile.
+            // The time is the test: the request waits for at least this long, and others do not meanwhile.
             std::thread::sleep(Duration::from_millis(300));
             server.get(GLOBAL).auth(&ONE).check(200);
             let number = format!("number\n+4477009{:05}\n", next);
@@ -923,6 +924,7 @@ fn a_key_that_is_revoked_while_it_waits_opens_nothing() {
     let next = version(&server.get(GLOBAL).auth(&key).check(200)) + 1;
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| server.get(GLOBAL).auth(&key).header(AT_LEAST, &next.to_string()).send());
+        // For the request to be waiting; without it the test shows less, and fails no more.
         std::thread::sleep(Duration::from_millis(300));
         server.database.run(&["key", "revoke", "--partner", "PA_ONE", &key.key_id]).done();
         waiting.join().expect("answered").check(401);
@@ -976,6 +978,7 @@ fn the_page_after_a_form_waits_for_what_the_form_made() {
     let page = format!("/console/p/PA_ONE/numbers?done={next}&search=447700999999");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| browser.get(&server, &page));
+        // For the request to be waiting; without it the test shows less, and fails no more.
         std::thread::sleep(Duration::from_millis(200));
         server.database.import("PA_ONE", "number\n+447700999999\n");
         let answer = waiting.join().expect("answered").check(200);

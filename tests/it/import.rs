@@ -1,5 +1,6 @@
 //! Importing: what a file makes of what is stored.
 
+use crate::fixture::next_second;
 use std::io::{Cursor, Read};
 use std::sync::atomic::AtomicBool;
 
@@ -364,7 +365,7 @@ fn the_same_number_in_two_rows() {
         })
         .collect();
     // By now a change would have another time.
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    next_second();
     for (desk, text, how) in desks {
         let digest = desk.snapshot().digest();
         check(&desk.import(&text, how), [2, 0, 0, 1, 1]);

@@ -15,6 +15,7 @@ use rollcall::store::Store;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Key, Request, Server, keys};
+use crate::until::{found, until};
 use crate::{cluster, fixture};
 
 const JOBS: &str = "/api/v1/manage/jobs";
@@ -99,16 +100,10 @@ impl Managed {
     /// Waits for its end.
     #[track_caller]
     fn ended(&self, id: &Value) -> Value {
-        let begin = Instant::now();
-        loop {
-            let job = self.job(id);
-            if !["queued", "running"].contains(&text(&job["state"])) {
-                assert_eq!((&job["rate"], &job["seconds_left"]), (&Value::Null, &Value::Null), "{job}");
-                return job;
-            }
-            assert!(begin.elapsed() < SOON, "still {job}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let over = || Some(self.job(id)).filter(|job| !["queued", "running"].contains(&text(&job["state"])));
+        let job = found(SOON, || format!("still {}", self.job(id)), over);
+        assert_eq!((&job["rate"], &job["seconds_left"]), (&Value::Null, &Value::Null), "{job}");
+        job
     }
 
     #[track_caller]
@@ -282,6 +277,7 @@ fn a_filter_freezes_its_numbers_and_a_preview_says_what_the_run_does() {
     let said = json!({ "would_change": 5, "unchanged": 0, "would_fail": 0, "monthly_cost_change": saved });
     assert_eq!(preview["preview"], said);
     assert_eq!(preview["done"], 0);
+    // The time is the test: a runner that took it would do so within this.
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(managed.job(&preview["id"])["state"], "previewed", "it waits to be run");
     assert_eq!(managed.server.database.export("PA_ONE"), before, "nothing happened");
@@ -550,6 +546,7 @@ fn a_cancelled_job_stops_between_rows_and_what_it_did_can_be_undone() {
     let took = asked.elapsed();
     let done = cancelled["done"].as_u64().expect("a count");
     assert!(done < 40_000, "{cancelled}");
+    // The time is the test: a batch that went on would be seen within this.
     std::thread::sleep(Duration::from_millis(300));
     let job = managed.job(&job["id"]);
     assert_eq!((&job["state"], &job["done"]), (&json!("cancelled"), &json!(done)), "not one more");
@@ -798,16 +795,9 @@ fn one_of_two_nodes_does_jobs_and_the_other_takes_over() {
     let (_first, one) = node(&database, "first", 1);
     let (second, two) = node(&database, "second", 2);
     let whose = || store.leaseholder("jobs").expect("asked");
-    while whose().as_deref() == Some("dead") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(SOON, || "nobody takes over".to_owned(), || whose().as_deref() != Some("dead"));
     let began = died.elapsed();
-    let wait = |rows: u64| {
-        while done() < rows {
-            assert!(died.elapsed() < SOON * 2, "{} rows by {:?}", done(), whose());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    };
+    let wait = |rows: u64| until(SOON * 2, || format!("{} rows by {:?}", done(), whose()), || done() >= rows);
     wait(31);
     assert!(Duration::from_secs(1) < began && died.elapsed() < SOON, "{began:?}, {:?}", died.elapsed());
     // It ends in the middle as well, and says so; progress is seen from anywhere.
@@ -859,16 +849,13 @@ fn a_job_is_run_and_cancelled_from_any_node() {
         other => panic!("not created: {other:?}"),
     };
     asking.job_run(key, &id).expect("it may run");
-    let asked = Instant::now();
     let job = || asking.job(key, &id).expect("a job");
-    while job().tally.rows() == 0 {
-        assert!(asked.elapsed() < SOON, "nobody does it");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until(SOON, || "nobody does it".to_owned(), || job().tally.rows() > 0);
     asking.job_cancel(key, &id).expect("it may end");
     let done = job().tally.rows();
     assert_eq!(job().state, JobState::Cancelled);
     assert!(done < 30_000, "it was over before");
+    // The time is the test: a row that went on would be seen within this.
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(job().tally.rows(), done, "not a row more");
     one.stop();

@@ -65,6 +65,7 @@ mod routing;
 mod runs;
 mod soak;
 mod store;
+mod switch;
 mod sync;
 mod systemd;
 mod tls;

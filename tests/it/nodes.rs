@@ -24,6 +24,7 @@ use crate::harness::{Answer, Database, GLOBAL, Key, Server};
 use crate::kill::setting;
 use crate::network::Namespace;
 use crate::process::Random;
+use crate::until::until;
 use crate::{alerts, jobs, smtp, webhooks};
 
 const NUMBERS: u64 = 2_000;
@@ -102,15 +103,12 @@ impl Nodes {
     /// All nodes have what the database has, soon.
     #[track_caller]
     fn agree(&self) {
-        let begun = Instant::now();
-        loop {
-            let all: Vec<Value> = self.servers.iter().map(|node| self.digests(node)).collect();
-            if all.iter().all(|one| *one == all[0]) {
-                break;
-            }
-            assert!(begun.elapsed() < RECOVERY, "digests differ: {all:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let all = || self.servers.iter().map(|node| self.digests(node)).collect::<Vec<Value>>();
+        let agree = || {
+            let all = all();
+            all.iter().all(|one| *one == all[0])
+        };
+        until(RECOVERY, || format!("digests differ: {:?}", all()), agree);
         for node in &self.servers {
             self.database.verify(Some(&node.url()));
         }

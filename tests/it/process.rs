@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::until::until;
+use crate::until::{found, until};
 use parking_lot::Mutex;
 use rollcall::domain::PartnerId;
 use rollcall::inventory::Snapshot;
@@ -194,14 +194,7 @@ pub fn wait_for_handler(child: &Child) {
 /// Waits for a child's end, but not for ever.
 #[track_caller]
 pub fn ended(child: &mut Child, within: Duration) -> Option<i32> {
-    let begin = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("our own child") {
-            return status.code();
-        }
-        assert!(begin.elapsed() < within, "still running after {within:?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    found(within, || "still running".to_owned(), || child.try_wait().expect("our own child")).code()
 }
 
 /// A running `rollcall serve`.

@@ -75,7 +75,7 @@ fn a_node_needs_no_more_rights_than_it_is_given() {
         "DELETE FROM partner",
         "UPDATE rollcall_schema SET version = 0",
         "CREATE TABLE mine (x int)",
-        "DROP TABLE number",
+        "DROP TABLE number_run",
     ] {
         let sql = format!("SET ROLE rollcall; {forbidden}");
         let error = cluster.try_psql(&database, &sql).expect_err(forbidden);

@@ -13,12 +13,14 @@ use rollcall::store::{Store, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::cluster;
+use crate::fixture::next_second;
 use crate::fixture::{
     self, Database as Files, account, application, created, draft, entry, held, new_partner, number, put, stock, time,
     trunk,
 };
 use crate::harness::{Answer, Database, Key, ONE, Server, TWO, keys};
 use crate::pages::Pages;
+use crate::until::until;
 
 const APPLICATION: &str = "/api/v1/manage/applications/app_1";
 const TRUNK: &str = "/api/v1/manage/trunks/trunk_1";
@@ -227,9 +229,7 @@ fn an_explanation_has_every_step_and_stops_at_one() {
 /// A moment that is over: what is done from now on is after it.
 fn a_second_that_is_over() -> Time {
     let second = Time::now();
-    while Time::now() == second {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    next_second();
     second
 }
 
@@ -497,9 +497,7 @@ fn a_number_whose_row_cannot_be_understood_is_not_unknown() {
 fn an_index_that_is_too_old_answers_nobody() {
     let World { files: _files, replica, .. } = World::new();
     let settings = RoutingSettings { stale_max: Some(Duration::from_millis(1)), ..RoutingSettings::default() };
-    while replica.can_route(&settings) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until(Duration::from_secs(10), || "it is never too old".to_owned(), || !replica.can_route(&settings));
     let asked = RouteRequest { user: b"+912271264009", call_id: None, now: Time::now() };
     let line = replica.route(&settings, asked, |answer| *answer.line);
     assert_eq!((line.case, line.code), (Case::NotReady, 503));

@@ -1,5 +1,6 @@
-//! Neighbours with equal values are one row of the SQLite file: what writes make of
-//! the rows, what a person reads, damaged rows, and files of the last release.
+//! Neighbours with equal values are one row: what writes make of the rows, what a
+//! person reads, damaged rows, and SQLite files of the last release. Databases of the
+//! last release in PostgreSQL are those of `switch.rs`.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -11,8 +12,9 @@ use rollcall::service::replica::routing::RouteRequest;
 use rollcall::store::{Load, Loaded, Open, Ownership, Store, StoreError};
 use rusqlite::Connection;
 
+use super::cluster;
 use super::fixture::*;
-use super::harness::Database as Files;
+use super::harness::{Database as Files, no_file};
 
 /// A database that the last release made with its commands: two partners with
 /// numbers in one another's blocks, ids such as `NA`, `0` and `new`, an invalid
@@ -43,12 +45,20 @@ fn int(raw: &Connection, sql: &str) -> i64 {
     raw.query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// The first and the last number of each row.
+/// The first and the last number of each row of a table.
+fn rows_of(database: &Database, table: &str) -> Vec<(u64, u64)> {
+    let all = format!("(SELECT first, last FROM {table} ORDER BY first) AS run");
+    let list = match cluster::on_postgres() {
+        Some(_) => format!("SELECT coalesce(string_agg(first || '-' || last, ' '), '') FROM {all}"),
+        None => format!("SELECT coalesce(group_concat(first || '-' || last, ' '), '') FROM {all}"),
+    };
+    let list = database.value(&list);
+    let row = |text: &str| text.split_once('-').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    list.split_whitespace().map(|text| row(text).expect("two numbers")).collect()
+}
+
 fn rows(database: &Database) -> Vec<(u64, u64)> {
-    let raw = database.raw();
-    let mut statement = raw.prepare("SELECT first, last FROM number_run ORDER BY first").expect("asks");
-    let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)));
-    rows.expect("reads").collect::<Result<_, _>>().expect("read")
+    rows_of(database, "number_run")
 }
 
 fn block(first: u64, count: u64, record: &Record) -> Vec<NumberChange> {
@@ -66,6 +76,9 @@ fn changed(changes: &[NumberChange], after: Option<&Record>) -> Vec<NumberChange
 
 #[test]
 fn a_file_of_the_last_release_is_brought_up() {
+    if no_file() {
+        return;
+    }
     let database = last_release();
     let raw = database.raw();
     assert_eq!(int(&raw, "PRAGMA user_version"), 9);
@@ -91,6 +104,9 @@ fn a_file_of_the_last_release_is_brought_up() {
 
 #[test]
 fn unreadable_rows_are_migrated_as_they_are() {
+    if no_file() {
+        return;
+    }
     let spoils = [
         "UPDATE number SET state = 'lost' WHERE number BETWEEN 912271264310 AND 912271264319",
         "UPDATE number SET number = -5 WHERE number = 912271264320",
@@ -118,6 +134,9 @@ fn unreadable_rows_are_migrated_as_they_are() {
 
 #[test]
 fn a_migration_that_fails_leaves_the_file_as_it_was() {
+    if no_file() {
+        return;
+    }
     let database = last_release();
     // The rename of the table succeeds, and the next statement does not.
     database.raw().execute_batch("CREATE TABLE number_run (first INTEGER)").expect("made");
@@ -133,7 +152,7 @@ fn a_migration_that_fails_leaves_the_file_as_it_was() {
 
 #[test]
 fn a_block_is_one_row_however_it_is_written() {
-    let database = Database::new();
+    let database = Database::chosen();
     let store = database.open();
     let key = new_partner(&*store, "PA_1");
     put(&*store, key, &block(911_000_000, 10_000, &stock("a")));
@@ -167,7 +186,7 @@ fn a_write_splits_what_it_must() {
     ];
     for (what, some, expected) in cases {
         for after in [Some(stock("b")), None] {
-            let database = Database::new();
+            let database = Database::chosen();
             let store = database.open();
             let key = new_partner(&*store, "PA_1");
             put(&*store, key, &all);
@@ -188,7 +207,7 @@ type Oracle = BTreeMap<u64, (PartnerKey, u64, Record)>;
 
 #[test]
 fn random_writes_leave_the_rows_that_an_oracle_has() {
-    let database = Database::new();
+    let database = Database::chosen();
     let store = database.open();
     let keys = [new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2")];
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -289,18 +308,37 @@ fn check_rows(database: &Database, store: &dyn Store, oracle: &Oracle) {
     assert_eq!(found, *oracle);
     let rows = rows(database);
     assert!(rows.windows(2).all(|pair| pair[0].1 < pair[1].0), "{rows:?}");
-    let seen = by_number(&database.raw());
-    let numbers: Vec<_> = seen.iter().map(|row| row[0].clone()).collect();
-    assert_eq!(numbers, oracle.keys().map(|&digits| (digits as i64).into()).collect::<Vec<_>>());
+    let aggregate =
+        if cluster::on_postgres().is_some() { "string_agg(number::text, ' ')" } else { "group_concat(number, ' ')" };
+    let seen = database
+        .value(&format!("SELECT coalesce({aggregate}, '') FROM (SELECT number FROM number ORDER BY number) AS each"));
+    let numbers: Vec<u64> = seen.split_whitespace().map(|digits| digits.parse().expect("a number")).collect();
+    assert_eq!(numbers, oracle.keys().copied().collect::<Vec<_>>());
+    check_holders(database, oracle);
+}
+
+/// In PostgreSQL a table of its own says who has a number.
+fn check_holders(database: &Database, oracle: &Oracle) {
+    if cluster::on_postgres().is_none() {
+        return;
+    }
+    let mut expected: Vec<(u64, u64, PartnerKey)> = Vec::new();
+    for (&digits, (key, ..)) in oracle {
+        match expected.last_mut() {
+            Some((_, last, of)) if *last + 1 == digits && of == key => *last = digits,
+            _ => expected.push((digits, digits, *key)),
+        }
+    }
+    let expected: Vec<(u64, u64)> = expected.into_iter().map(|(first, last, _)| (first, last)).collect();
+    assert_eq!(rows_of(database, "holder_run"), expected);
 }
 
 #[test]
 fn a_person_reads_and_mends_single_numbers() {
-    let database = Database::new();
+    let database = Database::chosen();
     let store = database.open();
     let key = new_partner(&*store, "PA_1");
     put(&*store, key, &block(911_000_000, 10, &stock("a")));
-    let raw = database.raw();
     let statements = [
         ("UPDATE number SET region = 'Pune' WHERE number = 911000004", &[(0, 3), (4, 4), (5, 9)][..]),
         ("UPDATE number SET region = 'Mumbai' WHERE region = 'Pune'", &[(0, 3), (4, 4), (5, 9)]),
@@ -312,7 +350,7 @@ fn a_person_reads_and_mends_single_numbers() {
         ),
     ];
     for (statement, expected) in statements {
-        raw.execute(statement, []).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        database.execute(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
         let found: Vec<_> = rows(&database).iter().map(|(a, b)| (a - 911_000_000, b - 911_000_000)).collect();
         assert_eq!(found, expected, "{statement}");
     }
@@ -321,7 +359,7 @@ fn a_person_reads_and_mends_single_numbers() {
         "INSERT INTO number (number, partner, version, state, number_type, since) \
          VALUES (911000006, 1, 1, 'available', 'local', 0)",
     ] {
-        let refused = raw.execute(taken, []).expect_err("taken").to_string();
+        let refused = database.execute(taken).expect_err("taken");
         assert!(refused.contains("in another row"), "{refused}");
     }
 }
@@ -340,16 +378,14 @@ fn damaged_rows_are_left_out_and_each_of_their_numbers_is_known() {
         (format!("UPDATE number_run SET partner = 7 WHERE {a}"), 10, [0, 5, 9], [10, 19, 29]),
     ];
     for (statement, left_out, gone, there) in cases {
-        let database = Database::new();
+        let database = Database::chosen();
         let store = database.open();
         let key = new_partner(&*store, "PA_1");
         for (at, tag) in ["a", "b", "c"].into_iter().enumerate() {
             put(&*store, key, &block(911_000_000 + 10 * at as u64, 10, &stock(tag)));
         }
         drop(store);
-        let raw = database.raw();
-        raw.pragma_update(None, "ignore_check_constraints", "ON").expect("set");
-        assert_eq!(raw.execute(&statement, []), Ok(1), "{statement}");
+        database.damage(&statement);
         let replica = Replica::load(database.open()).expect("loads");
         assert_eq!((replica.progress().poisoned, replica.damaged_partners()), (left_out, 0), "{statement}");
         let settings = RoutingSettings::default();
@@ -372,22 +408,24 @@ const CLAIMS: [&str; 3] = ["last = 911000012", "last = 711000000", "last = last 
 #[test]
 fn no_write_uses_rows_of_which_a_load_uses_none() {
     for claim in CLAIMS {
-        let database = Database::new();
+        let database = Database::chosen();
         let store = database.open();
         let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
         put(&*store, one, &block(911_000_000, 10, &stock("a")));
         put(&*store, one, &block(911_000_010, 10, &stock("b")));
         drop(store);
-        let raw = database.raw();
-        raw.pragma_update(None, "ignore_check_constraints", "ON").expect("set");
-        let damaged = raw.execute(&format!("UPDATE number_run SET {claim} WHERE first = 911000000"), []);
-        assert_eq!(damaged, Ok(1), "{claim}");
+        database.damage(&format!("UPDATE number_run SET {claim} WHERE first = 911000000"));
         let store = database.open();
         for (key, wanted) in [(one, [911_000_005, 911_000_011]), (two, [911_000_005, 911_000_011])] {
             let wanted = wanted.map(number);
             let read = draft(|transaction| {
                 let owners = transaction.numbers(&wanted);
-                assert!(matches!(owners, Err(StoreError::Corrupt { .. })), "{claim}: {owners:?}");
+                // In PostgreSQL another table says that they are the first partner's.
+                let foreign = [Ownership::Foreign, Ownership::Foreign];
+                let refused = key == two
+                    && cluster::on_postgres().is_some()
+                    && matches!(&owners, Ok(owners) if *owners == foreign);
+                assert!(refused || matches!(owners, Err(StoreError::Corrupt { .. })), "{claim}: {owners:?}");
                 Ok(())
             });
             let target = rollcall::store::WriteTarget::Partner(key);
@@ -398,6 +436,9 @@ fn no_write_uses_rows_of_which_a_load_uses_none() {
 
 #[test]
 fn a_load_of_one_partner_sees_rows_of_others_that_claim_its_numbers() {
+    if no_file() {
+        return;
+    }
     let database = Database::new();
     let store = database.open();
     let (one, two) = (new_partner(&*store, "PA_1"), new_partner(&*store, "PA_2"));
@@ -424,6 +465,9 @@ fn a_load_of_one_partner_sees_rows_of_others_that_claim_its_numbers() {
 
 #[test]
 fn no_command_migrates_a_file_under_a_server_of_the_last_release() {
+    if no_file() {
+        return;
+    }
     let database = Files::sample();
     std::fs::write(database.path(), last_release_bytes()).expect("written");
     let served = std::fs::File::options().read(true).write(true).open(database.path()).expect("opens");
@@ -441,6 +485,9 @@ fn no_command_migrates_a_file_under_a_server_of_the_last_release() {
 
 #[test]
 fn a_backup_of_the_last_release_is_restored() {
+    if no_file() {
+        return;
+    }
     let (backup, database) = (last_release(), Files::sample());
     let file = backup.path().display().to_string();
     let before = std::fs::read(backup.path()).expect("read");
@@ -459,7 +506,7 @@ fn a_backup_of_the_last_release_is_restored() {
 #[test]
 fn a_row_that_lost_or_gained_numbers_is_found_by_the_digest() {
     for change in ["last = last - 1", "last = last + 1", "first = first + 1", "first = first - 1"] {
-        let database = Database::new();
+        let database = Database::chosen();
         let store = database.open();
         let key = new_partner(&*store, "PA_1");
         put(&*store, key, &block(911_000_010, 10, &stock("a")));
@@ -470,7 +517,7 @@ fn a_row_that_lost_or_gained_numbers_is_found_by_the_digest() {
 
 #[test]
 fn an_accounts_numbers_are_read_from_rows_of_many() {
-    let database = Database::new();
+    let database = Database::chosen();
     let store = database.open();
     let key = new_partner(&*store, "PA_1");
     put_account(&*store, key, "MA_1");

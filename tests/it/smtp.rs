@@ -4,11 +4,12 @@
 //! It says `250` to what a test has not asked it to refuse, keeps every letter,
 //! and every line that it was sent, with whether that was encrypted.
 
+use crate::until::found;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -113,15 +114,8 @@ impl Receiver {
     /// Waits until it has so many letters.
     #[track_caller]
     pub fn wait(&self, count: usize) -> Vec<Taken> {
-        let begin = Instant::now();
-        loop {
-            let taken = self.taken();
-            if taken.len() >= count {
-                return taken;
-            }
-            assert!(begin.elapsed() < Duration::from_secs(30), "{} of {count} letters", taken.len());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let why = || format!("{} of {count} letters", self.taken().len());
+        found(Duration::from_secs(30), why, || Some(self.taken()).filter(|taken| taken.len() >= count))
     }
 }
 

@@ -787,7 +787,6 @@ fn a_backup_is_whole_while_others_write(database: Database) {
             assert!(store.backup(&file).is_err(), "a backup never overwrites");
             // It is a database like another.
             assert!(put(&*copy, key, &[created(933_000_000, stock("x"))]).is_some());
-            thread::sleep(Duration::from_millis(20));
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -1147,6 +1146,7 @@ fn who_read_an_answer_waits_until_it_is_durable(database: Database) {
             scope.spawn(|| {
                 second.wait();
                 look(&*store, key, |_| {
+                    // The time is the test: as long as the writer is held, the twin must not be answered.
                     thread::sleep(Duration::from_millis(200));
                     Ok(())
                 });

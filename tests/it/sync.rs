@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Odd, answer, good, page, some};
 use crate::fixture;
+use crate::fixture::next_second;
 use crate::harness::{ACCOUNTS, Database, GLOBAL, Key, ONE, Ran, Server};
 use crate::until::until;
 
@@ -268,7 +269,8 @@ fn every_kind_of_row_is_mirrored_in_either_dialect() {
 #[test]
 fn what_upstream_says_of_an_account_holds() {
     let (server, key) = upstream(ROWS, &[]);
-    std::thread::sleep(Duration::from_millis(1_100));
+    // What upstream made is older than anything here.
+    next_second();
     let mirror = Mirror::new();
     // One that was there before, and is as old as upstream says.
     mirror.database.run(&["account", "create", "--partner", "PA_M", "--auth-id", "MA_1", "--name", "Early"]).done();

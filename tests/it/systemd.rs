@@ -76,6 +76,7 @@ fn a_service_manager_that_has_gone_holds_nobody_up() {
     drop(manager);
     let complaints = |server: &Server| server.log().matches("cannot tell the service manager").count();
     server.within(Duration::from_secs(5), |server| complaints(server) > 0);
+    // The time is the test: it would complain each 50 ms of the watchdog's 100.
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(complaints(&server), 1, "{}", server.log());
     server.get("/livez").check(200);

@@ -8,8 +8,17 @@ const POLL: Duration = Duration::from_millis(5);
 /// Returns once `so` holds; after `patience` it fails with what `why` says.
 #[track_caller]
 pub fn until(patience: Duration, why: impl Fn() -> String, mut so: impl FnMut() -> bool) {
+    found(patience, why, || so().then_some(()));
+}
+
+/// Returns what `look` finds; after `patience` it fails with what `why` says.
+#[track_caller]
+pub fn found<T>(patience: Duration, why: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
-    while !so() {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(begun.elapsed() < patience, "after {patience:?}: {}", why());
         std::thread::sleep(POLL);
     }

@@ -1,8 +1,9 @@
 //! The real server as an operator watches it: the access log, settings that are
 //! read again on SIGHUP, and the dashboard's queries against `/metrics`.
 
+use crate::until::{found, until};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,14 +12,8 @@ use super::process::{Place, Server, signal};
 /// Waits until the log has a line that fits, and returns it.
 #[track_caller]
 fn line(server: &Server, fits: impl Fn(&str) -> bool) -> String {
-    let began = Instant::now();
-    loop {
-        if let Some(line) = server.log().lines().rev().find(|line| fits(line)) {
-            return line.to_owned();
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "no such line: {}", server.log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let look = || server.log().lines().rev().find(|line| fits(line)).map(str::to_owned);
+    found(Duration::from_secs(20), || format!("no such line: {}", server.log()), look)
 }
 
 /// Writes the settings, sends SIGHUP, and waits for a line that begins so.
@@ -27,11 +22,8 @@ fn reread(place: &Place, server: &Server, settings: &str, expected: &str) -> Str
     std::fs::write(place.path("rollcall.toml"), settings).expect("written");
     let before = server.log().matches(expected).count();
     signal(&server.child, "HUP");
-    let began = Instant::now();
-    while server.log().matches(expected).count() == before {
-        assert!(began.elapsed() < Duration::from_secs(20), "no {expected:?}: {}", server.log());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let why = || format!("no {expected:?}: {}", server.log());
+    until(Duration::from_secs(20), why, || server.log().matches(expected).count() > before);
     line(server, |line| line.contains(expected))
 }
 

@@ -35,6 +35,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Key, ONE, Request, Server, TWO, keys};
+use crate::until::found;
 
 const WEBHOOKS: &str = "/api/v1/manage/webhooks";
 /// An available number of `ONE`.
@@ -190,15 +191,8 @@ impl Drop for Receiver {
 }
 
 #[track_caller]
-fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(started.elapsed() < PATIENCE, "{what} did not come in {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+fn wait<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    found(PATIENCE, || format!("{what} did not come"), look)
 }
 
 fn receive(

@@ -220,7 +220,7 @@ pub fn html(found: &InvoiceRun, invoices: &[Invoice], out: &mut dyn Write) -> io
     paper::terms(&mut text, &found.bill);
     for invoice in invoices {
         let currency = invoice.total.currency;
-        put(&mut text, format_args!("<section class=\"account\">\n<h2>In {currency}</h2>\n"));
+        paper::section_begin(&mut text, &format!("In {currency}"));
         if let Some(rental) = &invoice.rental {
             text.push_str("<h3>Number rental</h3>\n");
             paper::lines_begin(&mut text);
@@ -233,7 +233,7 @@ pub fn html(found: &InvoiceRun, invoices: &[Invoice], out: &mut dyn Write) -> io
         if !invoice.calls.is_empty() {
             calls_table(&mut text, invoice, currency, out)?;
         }
-        text.push_str("</section>\n");
+        paper::section_end(&mut text);
     }
     paper::end(&mut text);
     out.write_all(text.as_bytes())

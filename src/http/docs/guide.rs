@@ -336,7 +336,8 @@ fn sections(guide: &Guide) -> impl Iterator<Item = Section> + use<> {
     all.into_iter()
 }
 
-fn results(query: &str) -> String {
+/// The sections that have all words of a query, as the search of the guide shows them.
+pub fn results(query: &str) -> String {
     static ALL: LazyLock<Vec<Section>> = LazyLock::new(|| GUIDES.iter().flat_map(sections).collect());
     let words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
     // A word in the heading counts as ten in the text.

@@ -328,6 +328,7 @@ mod tests {
         assert!(store.lease("letter", "thief", 60).expect("a lease").held());
         soon("it is noticed", || !lost.held());
         store.end_lease("letter", "thief").expect("ended");
+        // The time is the test: a renewal would come within it.
         std::thread::sleep(SHORT);
         assert!(!lost.held(), "once lost it stays lost");
     }

@@ -16,7 +16,7 @@ mod vet;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use self::report::ImportTally;
 use self::vet::{CellDoubt, KnownIds, Vet};
 use crate::domain::action::Transfer;
 use crate::domain::change::Edit;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
     Account, AccountId, Application, ApplicationId, Country, E164, EntityChange, Group, NumberRun, PartnerId, Record,
@@ -359,8 +360,9 @@ impl Read for WatchedReader<'_> {
 /// once for all rows that say the same.
 #[derive(Default)]
 struct PendingRows {
-    said: Vec<Arc<RowFields>>,
-    places: HashMap<Arc<RowFields>, u32>,
+    said: Dictionary<Arc<RowFields>>,
+    /// The place of the fields of the row before.
+    last: Option<u32>,
     wanted: Vec<ComparedRow>,
     /// Rows about accounts without numbers.
     accounts: Vec<(u64, u32)>,
@@ -446,17 +448,9 @@ impl ComparedRow {
 
 impl PendingRows {
     fn add(&mut self, row: intake::FileRow) {
-        let last = self.said.last().filter(|last| Arc::ptr_eq(last, &row.fields));
-        let said = match last {
-            Some(_) => self.said.len() as u32 - 1,
-            None => match self.places.entry(row.fields.clone()) {
-                hash_map::Entry::Occupied(place) => *place.get(),
-                hash_map::Entry::Vacant(place) => {
-                    self.said.push(row.fields);
-                    *place.insert(self.said.len() as u32 - 1)
-                }
-            },
-        };
+        // Neighbours that say the same share one set of fields.
+        let said = self.said.place(row.fields, self.last);
+        self.last = Some(said);
         match row.numbers {
             RowNumbers::None => self.accounts.push((row.line, said)),
             RowNumbers::Block { first, last } => {
@@ -580,7 +574,7 @@ impl<'a, 't> ImportRun<'a, 't> {
         batch.wanted.sort_unstable();
         self.said = vec![RowFacts::default(); batch.said.len()];
         for &(line, said) in &batch.accounts {
-            let fields = &batch.said[said as usize];
+            let fields = &batch.said.values()[said as usize];
             if let Cell::Value(account) = &fields.account {
                 self.account(account, fields.account_name.value())?;
             } else {
@@ -600,7 +594,7 @@ impl<'a, 't> ImportRun<'a, 't> {
                 return Err(ImportError::Cancelled);
             }
             let (now, later) = wanted.split_at(ComparedRow::cut(wanted, desk::STEP as u64));
-            self.step(&ComparedRun::all(now), &batch.said)?;
+            self.step(&ComparedRun::all(now), batch.said.values())?;
             wanted = later;
             self.done += numbers(now);
             (self.file.watch.progress)(ImportProgress::Writing { numbers: self.done, total });

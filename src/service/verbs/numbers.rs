@@ -6,8 +6,8 @@ use crate::domain::action;
 use crate::domain::field::code;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
-    Action, Country, E164, FieldError, Money, NumberChange, NumberRun, NumberType, PartnerKey, Record, RunChange, State,
-    Tags, Time, Verb,
+    Action, Country, E164, FieldError, Money, NumberChange, NumberRun, NumberType, PartnerKey, Record, RunChange,
+    State, Tags, Time, Verb,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};

@@ -260,7 +260,8 @@ impl SideTables<'_> {
         let (at, seconds) = (Instant::now(), seconds as f64);
         let renewed = self.core.execute(
             self.link,
-            "UPDATE lease SET until = clock_timestamp() + make_interval(secs => $3) WHERE name = $1 AND holder = $2",
+            "UPDATE lease SET until = at, runs_until = at \
+             FROM (SELECT clock_timestamp() + make_interval(secs => $3) AS at) AS term WHERE name = $1 AND holder = $2",
             &[&name, &holder, &seconds],
         )?;
         if renewed > 0 {
@@ -268,8 +269,9 @@ impl SideTables<'_> {
         }
         let acquired = self.core.execute(
             self.link,
-            "INSERT INTO lease (name, holder, until) VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
-             ON CONFLICT (name) DO UPDATE SET holder = $2, until = clock_timestamp() + make_interval(secs => $3) \
+            "INSERT INTO lease (name, holder, until, runs_until) \
+             SELECT $1, $2, at, at FROM (SELECT clock_timestamp() + make_interval(secs => $3) AS at) AS term \
+             ON CONFLICT (name) DO UPDATE SET holder = $2, until = excluded.until, runs_until = excluded.until \
              WHERE lease.until <= clock_timestamp() \
              OR lease.until > clock_timestamp() + make_interval(secs => $4)",
             &[&name, &holder, &seconds, &(LEASE_SECONDS_MAX as f64)],

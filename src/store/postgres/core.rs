@@ -35,6 +35,10 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 /// administrator's `ALTER TABLE` holds. A write outside the log, on the same
 /// connections, waits as long as writes do.
 const READER_LOCK: &str = "SET lock_timeout = '700ms'";
+/// A prepared statement keeps the plan that was made for a small table, however many
+/// rows an import then adds: without this it might read all of them for each number.
+/// Compiling a plan takes longer than any statement of a write.
+const WRITER_PLANS: &str = "SET enable_seqscan = off; SET jit = off";
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
@@ -84,7 +88,7 @@ impl Core {
                 .map_err(|error| StoreError::Unreachable { reason: error.to_string().into() })
         };
         Ok(Core {
-            writers: pool(address.writers, WRITER_WAIT, "")?,
+            writers: pool(address.writers, WRITER_WAIT, WRITER_PLANS)?,
             readers: pool(address.readers, READER_WAIT, READER_LOCK)?,
             known,
             address,

@@ -1,10 +1,10 @@
 //! Everything there is, as of one moment: entities by statements, numbers by
 //! `COPY` over several connections.
 //!
-//! The connections share one snapshot. The numbers are cut into ranges of about
-//! a hundred thousand; connections take them in turn, each at most one range
+//! The connections share one snapshot. The rows of numbers are cut into ranges of
+//! about a hundred thousand; connections take them in turn, each at most one range
 //! ahead, so they arrive in order and memory stays bounded however many there
-//! are.
+//! are. A load keeps the database in its form until it ends.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -15,12 +15,14 @@ use futures_util::TryStreamExt;
 
 use super::connect::Link;
 use super::core::Core;
+use super::schema::{FORM_LOCK, Form};
 use super::trouble::trouble;
 use crate::domain::{Dates, PartnerKey};
 use crate::store::rows::*;
-use crate::store::{BatchRow, Load, Loaded, NumberBatch, StoreError};
+use crate::store::runs::{OVERLAPS, numbers_of};
+use crate::store::{BatchRow, Load, Loaded, NumberBatch, StoreError, numbers_named};
 
-/// How many numbers are handed over at a time: enough that their images are
+/// How many rows are handed over at a time: enough that their images are
 /// few, few enough that they stay in the processor's cache until they are
 /// taken.
 const BATCH_ROWS: usize = 4_096;
@@ -39,12 +41,15 @@ pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreE
     // It keeps the snapshot while others read, however long they do.
     core.batch(
         &link,
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0; \
-         SET LOCAL lock_timeout = '30s'",
+        &format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0; \
+             SET LOCAL lock_timeout = '30s'; {FORM_LOCK}"
+        ),
     )?;
     entities(core, &link, what, take)?;
     if what.numbers {
-        numbers(core, &link, what.only, take)?;
+        let table = NumberTable::of(Form::of(core, &link)?);
+        numbers(core, &link, table, what.only, take)?;
     }
     core.batch(&link, "COMMIT")?;
     link.torn = false;
@@ -63,6 +68,23 @@ fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), 
     Ok(())
 }
 
+/// The table of numbers, and its columns for the first and the last of a row.
+#[derive(Clone, Copy)]
+struct NumberTable {
+    name: &'static str,
+    first: &'static str,
+    last: &'static str,
+}
+
+impl NumberTable {
+    fn of(form: Form) -> NumberTable {
+        match form {
+            Form::Each => NumberTable { name: "number", first: "number", last: "number" },
+            Form::Runs => NumberTable { name: "number_run", first: "first", last: "last" },
+        }
+    }
+}
+
 /// A partner and a number: a place in the order of the table's key.
 type RowPosition = (i64, i64);
 
@@ -76,8 +98,14 @@ enum LoadPiece {
     Failed(StoreError),
 }
 
-fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -> Result<(), StoreError> {
-    let cuts = cuts(core, link, only)?;
+fn numbers(
+    core: &Core,
+    link: &Link,
+    table: NumberTable,
+    only: Option<PartnerKey>,
+    take: Take<'_>,
+) -> Result<(), StoreError> {
+    let cuts = cuts(core, link, table, only)?;
     let ranges: Vec<(Option<RowPosition>, Option<RowPosition>)> = std::iter::once(None)
         .chain(cuts.iter().copied().map(Some))
         .zip(cuts.iter().copied().map(Some).chain([None]))
@@ -98,17 +126,18 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
             scope.spawn(move || {
                 link.torn = true;
                 let mine = ranges.iter().skip(at).step_by(count);
-                match read(core, &link, snapshot, only, mine, &give) {
+                match read(core, &link, table, snapshot, only, mine, &give) {
                     Ok(()) => link.torn = false,
                     // Nobody may listen any more.
                     Err(error) => drop(give.send(LoadPiece::Failed(error))),
                 }
             });
         }
+        let mut overlaps = OverlapFilter::default();
         for at in 0..ranges.len() {
             loop {
                 match taken[at % count].recv() {
-                    Ok(LoadPiece::Batch(batch)) => take(Loaded::Numbers(batch))?,
+                    Ok(LoadPiece::Batch(batch)) => overlaps.pass(batch, take)?,
                     Ok(LoadPiece::Poison(poison)) => take(poison)?,
                     Ok(LoadPiece::End) => break,
                     Ok(LoadPiece::Failed(error)) => return Err(error),
@@ -116,14 +145,68 @@ fn numbers(core: &Core, link: &Link, only: Option<PartnerKey>, take: Take<'_>) -
                 }
             }
         }
-        Ok(())
+        overlaps.end(take)
     })
+}
+
+/// Leaves out rows of a partner that claim the same numbers: nothing tells which of
+/// them is right. Rows come in the order of partners and numbers.
+#[derive(Default)]
+struct OverlapFilter {
+    /// A batch whose last row may overlap the next one.
+    kept: NumberBatch,
+    /// Of the partner of the last row, the last number of all of its rows.
+    claimed: Option<(PartnerKey, u64)>,
+}
+
+impl OverlapFilter {
+    fn pass(&mut self, mut batch: NumberBatch, take: Take<'_>) -> Result<(), StoreError> {
+        let mut rows = Vec::with_capacity(batch.rows.len());
+        for row in std::mem::take(&mut batch.rows) {
+            let partner = batch.images[row.image as usize].0;
+            let claimed = self.claimed.filter(|(of, _)| *of == partner).map(|(_, last)| last);
+            let last = row.last.digits().max(claimed.unwrap_or_default());
+            self.claimed = Some((partner, last));
+            if claimed.is_none_or(|claimed| claimed < row.first.digits()) {
+                rows.push(row);
+                continue;
+            }
+            let (rows_before, images) = match rows.is_empty() {
+                true => (&mut self.kept.rows, &self.kept.images),
+                false => (&mut rows, &batch.images),
+            };
+            let reaches =
+                |before: &mut BatchRow| before.last >= row.first && images[before.image as usize].0 == partner;
+            if let Some(before) = rows_before.pop_if(reaches) {
+                take(overlapping(partner, before))?;
+            }
+            take(overlapping(partner, row))?;
+        }
+        batch.rows = rows;
+        take(Loaded::Numbers(std::mem::replace(&mut self.kept, batch)))
+    }
+
+    fn end(self, take: Take<'_>) -> Result<(), StoreError> {
+        take(Loaded::Numbers(self.kept))
+    }
+}
+
+fn overlapping(partner: PartnerKey, row: BatchRow) -> Loaded {
+    let numbers = (row.first, row.last);
+    let what = format!("{}: {OVERLAPS}", numbers_named(numbers));
+    Loaded::Poison { key: Some(partner), table: "number", numbers: Some(numbers), what }
 }
 
 /// Where the table is cut into ranges of about the same size: looked up in a
 /// sample of its pages, so they are near enough and cost little.
-fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<RowPosition>, StoreError> {
-    let pages = core.rows(link, "SELECT pg_relation_size('number') / 8192", &[])?;
+fn cuts(
+    core: &Core,
+    link: &Link,
+    table: NumberTable,
+    only: Option<PartnerKey>,
+) -> Result<Vec<RowPosition>, StoreError> {
+    let NumberTable { name, first, .. } = table;
+    let pages = core.rows(link, &format!("SELECT pg_relation_size('{name}') / 8192"), &[])?;
     let ranges = pages.first().map_or(Ok(0), |row| row.int(0))? / RANGE_PAGES;
     if ranges < 2 {
         return Ok(Vec::new());
@@ -131,8 +214,8 @@ fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<RowPos
     // Four pages for each range.
     let percent = 100.0 * 4.0 / RANGE_PAGES as f64;
     let sql = format!(
-        "SELECT partner, number FROM number TABLESAMPLE SYSTEM ({percent}) \
-         WHERE $1::bigint IS NULL OR partner = $1 ORDER BY partner, number"
+        "SELECT partner, {first} FROM {name} TABLESAMPLE SYSTEM ({percent}) \
+         WHERE $1::bigint IS NULL OR partner = $1 ORDER BY partner, {first}"
     );
     let sample = core.rows(link, &sql, &[&only.map(|key| key.0)])?;
     let places = (1..ranges as usize).filter_map(|at| sample.get(sample.len() * at / ranges as usize));
@@ -146,6 +229,7 @@ fn cuts(core: &Core, link: &Link, only: Option<PartnerKey>) -> Result<Vec<RowPos
 fn read<'r>(
     core: &Core,
     link: &Link,
+    table: NumberTable,
     snapshot: &str,
     only: Option<PartnerKey>,
     ranges: impl Iterator<Item = &'r (Option<RowPosition>, Option<RowPosition>)>,
@@ -161,17 +245,18 @@ fn read<'r>(
              SET LOCAL lock_timeout = '30s'"
         ),
     )?;
+    let NumberTable { name, first, last } = table;
     let mut images = CopyImages::default();
     for (from, to) in ranges {
         let mut conditions: Vec<String> = only.iter().map(|key| format!("partner = {}", key.0)).collect();
-        conditions.extend(from.map(|(partner, number)| format!("(partner, number) >= ({partner}, {number})")));
-        conditions.extend(to.map(|(partner, number)| format!("(partner, number) < ({partner}, {number})")));
+        conditions.extend(from.map(|(partner, number)| format!("(partner, {first}) >= ({partner}, {number})")));
+        conditions.extend(to.map(|(partner, number)| format!("(partner, {first}) < ({partner}, {number})")));
         let filter = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
         // What many rows say alike comes last, in one piece.
         let sql = format!(
-            "COPY (SELECT partner, number, version, assigned_at, expires_at, since, until, state, account, application, \
-             trunk, number_type, country, region, cost, currency, tags FROM number {filter} ORDER BY partner, number) \
-             TO STDOUT (FORMAT binary)"
+            "COPY (SELECT partner, {first}, {last}, version, assigned_at, expires_at, since, until, state, account, \
+             application, trunk, number_type, country, region, cost, currency, tags FROM {name} {filter} \
+             ORDER BY partner, {first}) TO STDOUT (FORMAT binary)"
         );
         let mut batch = NumberBatch::default();
         core.run(async {
@@ -220,6 +305,31 @@ fn after_header(message: Bytes) -> Result<Bytes, StoreError> {
     }
 }
 
+/// What a row is called, as far as it was read.
+#[derive(Default)]
+struct RowName {
+    partner: Option<PartnerKey>,
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+impl RowName {
+    /// What is handed over in the place of the row.
+    fn poison(&self, why: &str) -> Loaded {
+        let one = self.first.and_then(|first| number_of(first).ok());
+        let numbers = match self.first.zip(self.last).and_then(|(first, last)| numbers_of(first, last).ok()) {
+            Some(numbers) => Some(numbers),
+            None => one.map(|number| (number, number)),
+        };
+        let name = match (numbers, self.first) {
+            (Some(numbers @ (first, last)), _) if first < last => numbers_named(numbers),
+            (_, Some(first)) => format!("number {first}"),
+            (_, None) => "number without a name".to_owned(),
+        };
+        Loaded::Poison { key: self.partner, table: "number", numbers, what: format!("{name}: {why}") }
+    }
+}
+
 /// Which of the images of a batch a row has, told by the bytes of its columns:
 /// they are compared before anything is made of them.
 #[derive(Default)]
@@ -236,46 +346,39 @@ impl CopyImages {
     /// Adds a row, if this is not the end of all; what is handed over in its
     /// place, if it was not understood.
     fn tuple(&mut self, tuple: &[u8], batch: &mut NumberBatch) -> Option<Loaded> {
-        let mut name = (None, None);
+        let mut name = RowName::default();
         match self.read(tuple, batch, &mut name) {
             Ok(row) => {
                 batch.rows.extend(row);
                 None
             }
             Err(error) => {
-                let (number, key) = name;
-                let known = number.and_then(|number: i64| crate::domain::E164::new(u64::try_from(number).ok()?));
-                let number = number.map_or("without a name".to_owned(), |number: i64| number.to_string());
                 let why = match error {
                     StoreError::Corrupt { what } => what,
                     error => error.to_string(),
                 };
-                Some(Loaded::Poison {
-                    key,
-                    table: "number",
-                    numbers: known.map(|number| (number, number)),
-                    what: format!("number {number}: {why}"),
-                })
+                Some(name.poison(&why))
             }
         }
     }
 
-    /// Notes number and partner before anything can be wrong with the rest.
+    /// Notes partner and numbers before anything can be wrong with the rest.
     fn read(
         &mut self,
         tuple: &[u8],
         batch: &mut NumberBatch,
-        name: &mut (Option<i64>, Option<PartnerKey>),
+        name: &mut RowName,
     ) -> Result<Option<BatchRow>, StoreError> {
         let mut fields = CopyFields { rest: tuple };
         match fields.count()? {
             -1 => return Ok(None),
-            17 => {}
+            18 => {}
             count => return Err(corrupt(format!("a row of {count} columns"))),
         }
-        name.1 = fields.int()?.map(PartnerKey);
-        name.0 = fields.int()?;
-        let number = number_of(name.0.ok_or_else(torn)?)?;
+        name.partner = fields.int()?.map(PartnerKey);
+        name.first = fields.int()?;
+        name.last = fields.int()?;
+        let (first, last) = numbers_of(name.first.ok_or_else(torn)?, name.last.ok_or_else(torn)?)?;
         let version = fields.int()?.ok_or_else(torn)? as u64;
         let dates = Dates {
             assigned_at: time_if(fields.int()?)?,
@@ -283,9 +386,9 @@ impl CopyImages {
             since: time_of(fields.int()?.ok_or_else(torn)?)?,
             until: time_if(fields.int()?)?,
         };
-        let partner = name.1.ok_or_else(torn)?;
+        let partner = name.partner.ok_or_else(torn)?;
         let image = self.image(partner, fields, dates, batch)?;
-        Ok(Some(BatchRow { first: number, last: number, version, image, dates }))
+        Ok(Some(BatchRow { first, last, version, image, dates }))
     }
 
     fn image(

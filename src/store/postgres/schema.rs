@@ -7,6 +7,7 @@
 //! removes what those need (contract). `rollcall_schema` has the release of the
 //! schema, and the oldest release that a program must know.
 
+use super::connect::Link;
 use super::core::Core;
 use crate::store::rows::{RowCells, corrupt};
 use crate::store::{Open, StoreError};
@@ -17,7 +18,40 @@ const MIGRATIONS: &[(&str, i64)] = &[
     (include_str!("../../../migrations/postgres/0002_account_numbers.sql"), 1),
     (include_str!("../../../migrations/postgres/0004_destinations.sql"), 1),
     (include_str!("../../../migrations/postgres/0005_row_digest.sql"), 1),
+    (include_str!("../../../migrations/postgres/0006_runs.sql"), 1),
 ];
+
+/// Brings a database whose numbers are copied, or that has none, to [`Form::Runs`].
+pub(super) const SWITCH: &str = include_str!("../../../migrations/postgres/switch_to_runs.sql");
+
+/// Keeps the form of the database as it is until the transaction ends. A statement
+/// that reads `rollcall_schema` does the same.
+pub(super) const FORM_LOCK: &str = "LOCK TABLE rollcall_schema IN ACCESS SHARE MODE";
+
+/// In which tables the numbers of a database are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// One row a number, in `number` and `holder`, for nodes of the release before.
+    Each,
+    /// Neighbours as one row, in `number_run` and `holder_run`.
+    Runs,
+}
+
+impl Form {
+    pub fn read(row: &impl RowCells, at: usize) -> Result<Form, StoreError> {
+        match row.int(at)? {
+            0 => Ok(Form::Each),
+            1 => Ok(Form::Runs),
+            other => Err(corrupt(format!("form {other} of the tables of numbers"))),
+        }
+    }
+
+    /// The form that a database has now.
+    pub fn of(core: &Core, link: &Link) -> Result<Form, StoreError> {
+        let rows = core.rows(link, "SELECT runs FROM rollcall_schema WHERE one = 1", &[])?;
+        Form::read(rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?, 0)
+    }
+}
 
 /// "Roll", "sche".
 const LOCK: i64 = 0x526f_6c6c_7363_6865;
@@ -84,8 +118,12 @@ fn migrate(core: &Core) -> Result<(), StoreError> {
     }
     for (at, (migration, needs)) in MIGRATIONS.iter().enumerate().skip(begun as usize) {
         core.batch(&link, migration)?;
-        let sql = format!("UPDATE rollcall_schema SET version = {}, needs = {needs}", at + 1);
+        let sql = format!("UPDATE rollcall_schema SET version = {}, needs = greatest(needs, {needs})", at + 1);
         core.batch(&link, &sql)?;
+    }
+    if begun == 0 {
+        // No program of an earlier release has used it.
+        core.batch(&link, SWITCH)?;
     }
     core.batch(&link, "COMMIT")?;
     link.torn = false;

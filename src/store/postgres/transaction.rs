@@ -15,15 +15,17 @@ use tokio_postgres::types::ToSql;
 
 use super::beside::SideTables;
 use super::connect::Link;
-use super::core::{COMMIT, Core, Params, PooledConnection, rows};
+use super::core::{COMMIT, Core, Params, PooledConnection};
+use super::each::{self, EachEdits};
 use super::people::PgPeople;
+use super::runs::{self, RunEdits, RunWriter};
+use super::schema::{FORM_LOCK, Form};
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
-use crate::domain::runs::cut;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, Country, E164, EntityChange, Key, KeyId,
-    NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RunChange, Setting, State, Time, Trunk, TrunkId,
+    self, Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Group, Key, KeyId,
+    NumberChange, NumberRun, Partner, PartnerId, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
 use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::log::{self, Chain};
@@ -35,7 +37,7 @@ use crate::store::{
     WriteTarget,
 };
 
-/// How many numbers are asked for or written in one statement.
+/// How many runs of numbers are written in one statement.
 const STEP: usize = 5_000;
 
 /// How many partners can be created between two takeovers without meeting keys
@@ -52,6 +54,8 @@ pub(super) struct Lane {
 /// An open transaction.
 pub(super) struct OpenTransaction {
     link: PooledConnection,
+    /// In which tables the numbers are, until it ends.
+    form: Form,
     /// The partner's, with what the group has written so far.
     head: LogHead,
     /// The digest of the partner's rows, the same way.
@@ -104,15 +108,17 @@ impl Engine for Lane {
         // It may have warned of something before.
         link.warned();
         const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-        let (head, row_digest, last) = match &self.target {
+        let (form, head, row_digest, last) = match &self.target {
             WriteTarget::New(_) => {
-                self.core.batch(&link, BEGIN)?;
+                // The form stays as it is until the transaction ends.
+                self.core.batch(&link, &format!("{BEGIN}; {FORM_LOCK}"))?;
+                let form = Form::of(&self.core, &link)?;
                 let head = LogHead { key: PartnerKey(0), version: 0, digest: GENESIS };
-                (head, KeptDigest::Sealed(RowDigest::default()), None)
+                (form, head, KeptDigest::Sealed(RowDigest::default()), None)
             }
             WriteTarget::Partner(key) => {
-                let lock = "SELECT partner, version, head, row_digest FROM partner WHERE partner = $1 \
-                            FOR NO KEY UPDATE";
+                let lock = "SELECT partner, version, head, row_digest, (SELECT runs FROM rollcall_schema WHERE one = 1) \
+                            FROM partner WHERE partner = $1 FOR NO KEY UPDATE";
                 // A statement sees what was committed before it began, so the
                 // entry is looked for after the lock was got.
                 let last = "SELECT change.at FROM partner JOIN change USING (partner, version) WHERE partner = $1";
@@ -132,10 +138,10 @@ impl Engine for Lane {
                 let (Some(row), Some(head)) = (&found, head) else {
                     return Err(corrupt(format!("partner {key} is gone")));
                 };
-                (head, read_row_digest(row, 3, &head), last)
+                (Form::read(row, 4)?, head, read_row_digest(row, 3, &head), last)
             }
         };
-        self.session = Some(OpenTransaction { link, head, row_digest, last, lost: None });
+        self.session = Some(OpenTransaction { link, form, head, row_digest, last, lost: None });
         Ok(())
     }
 
@@ -207,106 +213,24 @@ struct PgTransaction<'s> {
     entities: Vec<EntityChange>,
     /// What is done to the digest of the partner's rows.
     tally: RowTally,
+    runs: RunWriter,
     /// Whether anything was put beside the log.
     beside: bool,
 }
 
 /// A statement that changes exactly so many rows, or that many at most.
-struct Put<'a> {
-    sql: &'a str,
-    params: Vec<&'a (dyn ToSql + Sync)>,
-    rows: Option<u64>,
+pub(super) struct Put<'a> {
+    pub sql: &'a str,
+    pub params: Vec<&'a (dyn ToSql + Sync)>,
+    pub rows: Option<u64>,
 }
 
-/// Number changes, each column in an array of its own, as one statement takes
-/// them.
-#[derive(Default)]
-struct ColumnArrays<'a> {
-    number: Vec<i64>,
-    assigned_at: Vec<Option<i64>>,
-    expires_at: Vec<Option<i64>>,
-    since: Vec<i64>,
-    until: Vec<Option<i64>>,
-    cost: Vec<Option<i64>>,
-    state: Vec<&'a str>,
-    account: Vec<Option<&'a str>>,
-    application: Vec<Option<&'a str>>,
-    trunk: Vec<Option<&'a str>>,
-    number_type: Vec<&'a str>,
-    country: Vec<Option<&'a str>>,
-    region: Vec<Option<&'a str>>,
-    currency: Vec<Option<&'a str>>,
-    tags: Vec<Option<String>>,
+/// What becomes of the rows of numbers.
+enum NumberEdits<'a> {
+    Each(Box<EachEdits<'a>>),
+    Runs(Box<RunEdits<'a>>),
 }
 
-impl<'a> ColumnArrays<'a> {
-    fn push(&mut self, number: E164, record: &'a Record) {
-        self.number.push(number.digits() as i64);
-        self.assigned_at.push(seconds(record.assigned_at));
-        self.expires_at.push(seconds(record.expires_at));
-        self.since.push(record.since.seconds());
-        self.until.push(seconds(record.until));
-        self.cost.push(record.cost.map(|cost| cost.minor));
-        self.state.push(record.state.as_str());
-        self.account.push(record.account.as_ref().map(AccountId::as_str));
-        self.application.push(record.application.as_ref().map(ApplicationId::as_str));
-        self.trunk.push(record.trunk.as_ref().map(TrunkId::as_str));
-        self.number_type.push(record.number_type.as_str());
-        self.country.push(record.country.as_ref().map(Country::code));
-        self.region.push(record.region.as_deref());
-        self.currency.push(record.cost.as_ref().map(|cost| cost.currency.code()));
-        let tags = || serde_json::to_string(&record.tags).expect("tags serialise");
-        self.tags.push((!record.tags.is_empty()).then(tags));
-    }
-
-    /// As `$3` and on.
-    fn params(&self) -> [&(dyn ToSql + Sync); 15] {
-        [
-            &self.number,
-            &self.assigned_at,
-            &self.expires_at,
-            &self.since,
-            &self.until,
-            &self.cost,
-            &self.state,
-            &self.account,
-            &self.application,
-            &self.trunk,
-            &self.number_type,
-            &self.country,
-            &self.region,
-            &self.currency,
-            &self.tags,
-        ]
-    }
-}
-
-/// The rows of [`ColumnArrays::params`].
-macro_rules! unnested {
-    () => {
-        "unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
-         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[]) \
-         AS t (number, assigned_at, expires_at, since, until, cost, state, account, application, trunk, number_type, \
-         country, region, currency, tags)"
-    };
-}
-
-const HOLD: &str = "INSERT INTO holder (partner, number) SELECT $1, unnest($2::bigint[])";
-const INSERT: &str = concat!(
-    "INSERT INTO number (partner, version, number, assigned_at, expires_at, since, until, cost, state, account, \
-     application, trunk, number_type, country, region, currency, tags) SELECT $1, $2, t.* FROM ",
-    unnested!()
-);
-const UPDATE: &str = concat!(
-    "UPDATE number SET version = $2, assigned_at = t.assigned_at, expires_at = t.expires_at, since = t.since, \
-     until = t.until, cost = t.cost, state = t.state, account = t.account, application = t.application, \
-     trunk = t.trunk, number_type = t.number_type, country = t.country, region = t.region, currency = t.currency, \
-     tags = t.tags FROM ",
-    unnested!(),
-    " WHERE number.partner = $1 AND number.number = t.number"
-);
-const DELETE: &str = "DELETE FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
-const LET_GO: &str = "DELETE FROM holder WHERE partner = $1 AND number = ANY ($2::bigint[])";
 const PARTS: &str = "INSERT INTO change_part (partner, version, part, subject, body) \
                      SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[])";
 
@@ -338,6 +262,7 @@ impl<'s> PgTransaction<'s> {
             parts: 0,
             entities: Vec::new(),
             tally: RowTally::default(),
+            runs: RunWriter::default(),
             beside: false,
         })
     }
@@ -411,30 +336,29 @@ impl<'s> PgTransaction<'s> {
         self.execute(&sql, &[&key, &id, &name, &account, &created_at, &archived_at, &destinations])
     }
 
+    /// What becomes of the rows of some changes, which the tally counts.
+    fn edits<'c>(&mut self, changes: &'c [RunChange]) -> Result<NumberEdits<'c>, StoreError> {
+        let (core, link, key) = (self.core, self.link(), self.head.key);
+        let edits = match self.session.form {
+            Form::Each => {
+                each::read_stored(core, link, key, changes, &mut self.tally)?;
+                NumberEdits::Each(Box::new(EachEdits::of(changes)))
+            }
+            Form::Runs => {
+                self.runs.read_stored(core, link, key, changes, &mut self.tally)?;
+                let mut edits = self.runs.edits(changes)?;
+                self.runs.hold(core, link, key, changes, &mut edits)?;
+                NumberEdits::Runs(Box::new(edits))
+            }
+        };
+        self.tally.runs(changes, self.version());
+        Ok(edits)
+    }
+
     /// Writes rows and log of some changes, sorted, each number once.
-    fn put_some(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+    fn put_some(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
+        let edits = self.edits(changes)?;
         let (key, version) = (self.head.key.0, self.version() as i64);
-        let runs = RunChange::all(changes.iter().cloned());
-        let unread = self.tally.unread(&runs);
-        let unread: Vec<i64> =
-            unread.iter().flat_map(|run| run.numbers()).map(|number| number.digits() as i64).collect();
-        if !unread.is_empty() {
-            let sql = "SELECT number, version FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
-            for row in self.core.rows(self.link(), sql, &[&key, &unread])? {
-                let run = NumberRun { first: number_of(row.int(0)?)?, count: 1 };
-                self.tally.learn(run, row.int(1)? as u64);
-            }
-        }
-        self.tally.runs(&runs, self.version());
-        let (mut come, mut stay, mut go) = (ColumnArrays::default(), ColumnArrays::default(), Vec::new());
-        for change in changes {
-            match (&change.before, &change.after) {
-                (None, Some(record)) => come.push(change.number, record),
-                (Some(_), Some(record)) => stay.push(change.number, record),
-                (Some(_), None) => go.push(change.number.digits() as i64),
-                (None, None) => {}
-            }
-        }
         let mut losses: BTreeMap<&str, i64> = BTreeMap::new();
         for (account, at) in changes.iter().filter_map(|change| change.loss(self.entry.at)) {
             let last = losses.entry(account.as_str()).or_insert(at.seconds());
@@ -442,30 +366,17 @@ impl<'s> PgTransaction<'s> {
         }
         let (losers, lost_at): (Vec<&str>, Vec<i64>) = losses.into_iter().unzip();
         let (mut parts, mut subjects, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-        for part in log::encode(&runs) {
+        for part in log::encode(changes) {
             self.chain.part(part.subject, &part.body);
             parts.push(self.parts);
             subjects.push(part.subject);
             bodies.push(part.body);
             self.parts += 1;
         }
-        let head: [&(dyn ToSql + Sync); 2] = [&key, &version];
         let mut put = Vec::new();
-        // Numbers in order, so that two partners after the same numbers wait
-        // for each other rather than for ever.
-        if !come.number.is_empty() {
-            let rows = Some(come.number.len() as u64);
-            put.push(Put { sql: HOLD, params: vec![&key, &come.number], rows });
-            put.push(Put { sql: INSERT, params: head.into_iter().chain(come.params()).collect(), rows });
-        }
-        if !stay.number.is_empty() {
-            let rows = Some(stay.number.len() as u64);
-            put.push(Put { sql: UPDATE, params: head.into_iter().chain(stay.params()).collect(), rows });
-        }
-        if !go.is_empty() {
-            let rows = Some(go.len() as u64);
-            put.push(Put { sql: DELETE, params: vec![&key, &go], rows });
-            put.push(Put { sql: LET_GO, params: vec![&key, &go], rows });
+        match &edits {
+            NumberEdits::Each(edits) => edits.puts(&key, &version, &mut put),
+            NumberEdits::Runs(edits) => edits.puts(&key, &version, &mut put),
         }
         if !losers.is_empty() {
             let sql = "UPDATE account SET lost_at = greatest(lost_at, t.at) FROM unnest($2::text[], $3::bigint[]) \
@@ -475,6 +386,22 @@ impl<'s> PgTransaction<'s> {
         put.push(Put { sql: PARTS, params: vec![&key, &version, &parts, &subjects, &bodies], rows: None });
         puts(self.core, self.link(), &put)
     }
+}
+
+/// Changes in pieces of some thousand runs. A group of 10,000 is in one piece, so that
+/// it is one part of the log.
+fn pieces(changes: &[RunChange]) -> impl Iterator<Item = &[RunChange]> {
+    let mut left = changes;
+    std::iter::from_fn(move || {
+        let mut end = STEP.min(left.len());
+        let group = |change: &RunChange| Group::of_digits(change.next() - 1);
+        while (1..left.len()).contains(&end) && group(&left[end - 1]) == Group::of(left[end].first) {
+            end += 1;
+        }
+        let (piece, rest) = left.split_at(end);
+        left = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Sends statements together, and checks what each has changed.
@@ -547,30 +474,19 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
-        let sql = format!(
-            "SELECT holder.number, holder.partner, version, {RECORD} FROM holder LEFT JOIN number \
-             ON number.partner = $1 AND number.number = holder.number AND holder.partner = $1 \
-             WHERE holder.number = ANY ($2::bigint[]) ORDER BY holder.number"
-        );
-        let key = self.head.key.0;
-        let mut seen = LastValues::default();
-        let mut out = Vec::with_capacity(wanted.len());
-        for some in wanted.chunks(STEP) {
-            let digits: Vec<i64> = some.iter().map(|number| number.digits() as i64).collect();
-            let found = self.core.run(rows(self.link(), &sql, &[&key, &digits]))?;
-            let mut next = found.iter().peekable();
-            for number in &digits {
-                out.push(match next.next_if(|row| matches!(row.int(0), Ok(found) if found == *number)) {
-                    None => Ownership::Free,
-                    Some(row) if row.int(1)? != key => Ownership::Foreign,
-                    Some(row) => {
-                        Ownership::Ours { version: row.int(2)? as u64, record: read_record(row, 3, &mut seen)? }
-                    }
-                });
-            }
-        }
-        self.tally.read(&OwnedRun::all(wanted, &out));
-        Ok(out)
+        let owned = self.owners(&domain::runs::runs(wanted.iter().copied()))?;
+        let each = |OwnedRun { run, owner }: OwnedRun| std::iter::repeat_n(owner, run.count as usize);
+        Ok(owned.into_iter().flat_map(each).collect())
+    }
+
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
+        let (core, link, key) = (self.core, self.link(), self.head.key);
+        let owned = match self.session.form {
+            Form::Each => each::owners(core, link, key, wanted)?,
+            Form::Runs => self.runs.owners(core, link, key, wanted)?,
+        };
+        self.tally.read(&owned);
+        Ok(owned)
     }
 
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
@@ -668,14 +584,14 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
-        // Cut between groups of 10,000, so that each is one part of the log.
-        let mut rest = changes;
-        while !rest.is_empty() {
-            let (some, left) = rest.split_at(cut(rest, STEP, |change| change.number));
-            self.put_some(some)?;
-            rest = left;
+        self.put_runs(&RunChange::all(changes.iter().cloned()))
+    }
+
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
+        match self.session.form {
+            Form::Each => each::pieces(changes).iter().try_for_each(|piece| self.put_some(piece)),
+            Form::Runs => pieces(changes).try_for_each(|piece| self.put_some(piece)),
         }
-        Ok(())
     }
 
     fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError> {
@@ -698,15 +614,19 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError> {
-        let sql = "SELECT number FROM number WHERE partner = $1 AND account = $2 AND state = ANY ($3::text[]) \
-                   ORDER BY number";
         let states = [State::Active, State::Suspended, State::Reserved].map(|state| state.as_str());
-        let rows = self.core.rows(self.link(), sql, &[&self.head.key.0, &account.as_str(), &&states[..]])?;
-        rows.iter().map(|row| number_of(row.int(0)?)).collect()
+        let read = match self.session.form {
+            Form::Each => each::numbers_of,
+            Form::Runs => runs::numbers_of,
+        };
+        read(self.core, self.link(), self.head.key, account, &states)
     }
 
     fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
-        let sql = "SELECT DISTINCT application, trunk FROM number WHERE partner = $1";
+        let sql = match self.session.form {
+            Form::Each => each::ROUTES,
+            Form::Runs => runs::ROUTES,
+        };
         let mut used = RoutesInUse::default();
         for row in self.core.rows(self.link(), sql, &[&self.head.key.0])? {
             used.applications.extend(row.text_if(0)?.map(ApplicationId::stored));

@@ -56,9 +56,10 @@ fn told(state: &SqlState, reason: Arc<str>) -> Option<StoreError> {
         _ if state.code() == "25P04" => StoreError::Busy,
         SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::ReadOnly { reason },
         SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN => StoreError::Unknown { reason },
-        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED | SqlState::UNIQUE_VIOLATION => {
-            StoreError::Again { reason }
-        }
+        SqlState::T_R_SERIALIZATION_FAILURE
+        | SqlState::T_R_DEADLOCK_DETECTED
+        | SqlState::UNIQUE_VIOLATION
+        | SqlState::EXCLUSION_VIOLATION => StoreError::Again { reason },
         _ => return None,
     })
 }
@@ -111,6 +112,7 @@ mod tests {
             ("40001", "again"),
             ("40P01", "again"),
             ("23505", "again"),
+            ("23P01", "again"),
             ("40003", "unknown"),
             ("42601", "failed"),
             ("23503", "failed"),

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use super::runs::bounds;
 use crate::domain::PartnerKey;
 use crate::store::rows::{LastValues, RowCells, corrupt, read_dates, read_record};
+use crate::store::runs::bounds;
 use crate::store::{BatchRow, NumberBatch, StoreError};
 
 impl RowCells for Row<'_> {

@@ -1,39 +1,23 @@
-//! The rows of numbers: neighbours with equal values are one row, `first` to `last`.
+//! The rows of numbers in SQLite.
 //!
-//! Invariants: rows never overlap, so the row of a number is the last one that
-//! begins at or before it; a row has one partner and one version, and at most
-//! [`RUN_MAX`] numbers. A write splits each row of which it changes a part, and
+//! Invariants: those of `store::runs`, so the row of a number is the last one that
+//! begins at or before it. A write splits each row of which it changes a part, and
 //! inserts nothing where another row is. It merges only numbers that it changes
 //! itself: those of other writes have other versions.
-
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::domain::row_digest::{RowDigest, Scale};
-use crate::domain::{AccountId, ApplicationId, Country, E164, NumberRun, PartnerKey, Record, RunChange, Time, TrunkId};
+use crate::domain::{AccountId, ApplicationId, Country, NumberRun, PartnerKey, Record, RunChange, Time, TrunkId};
 use crate::store::rows::*;
+use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
 use crate::store::{OwnedRun, Ownership, StoreError};
 
-/// How many numbers a row has at most. A damaged `last` then claims no more.
-const RUN_MAX: i64 = 1_000_000;
 /// How many rows a look-up steps over before it seeks the next wanted number.
 const IDLE_ROWS_MAX: usize = 8;
 /// The rows of a range, beginning with the last one that begins before it.
 const FROM_THE_ROW_BEFORE: &str =
     "first >= coalesce((SELECT first FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1), ?1)";
-
-/// The numbers of a row whose bounds are in two columns.
-pub(super) fn bounds(row: &Row<'_>, first: usize, last: usize) -> Result<(E164, E164), StoreError> {
-    let (first, last) = (row.int(first)?, row.int(last)?);
-    let numbers = (number_of(first)?, number_of(last)?);
-    match last.checked_sub(first) {
-        Some(0..RUN_MAX) => Ok(numbers),
-        _ => Err(corrupt(format!("a row from number {first} to {last}"))),
-    }
-}
 
 /// The numbers that are wanted and not found yet.
 struct WantedRuns<'w> {
@@ -98,15 +82,15 @@ pub(super) fn owners(
             let row = rows.next()?;
             let first = row.map_or(Ok(i64::MAX), |row| row.int(0))?;
             if first <= taken {
-                return Err(unclear(taken, super::OVERLAPS));
+                return Err(unclear(taken, OVERLAPS));
             }
             if let Some(number) = left.next().filter(|number| *number < first && *number < doubtful) {
-                return Err(unclear(number, "the row before it has an impossible end"));
+                return Err(unclear(number, NO_END));
             }
             out.extend(owned(left.until(first - 1), Ownership::Free));
             let Some(row) = row else { return Ok(out) };
             let last = row.int(17)?;
-            let whole = matches!(last.checked_sub(first), Some(0..RUN_MAX));
+            let whole = possible(first, last);
             doubtful = if whole { i64::MIN } else { first.saturating_add(RUN_MAX) };
             let held = if whole { left.until(last) } else { Vec::new() };
             if let Some(end) = held.last() {
@@ -151,43 +135,6 @@ pub(super) struct RunWriter {
     written: Option<(i64, i64, Record)>,
 }
 
-/// Some numbers that follow each other, as one write changes them.
-#[derive(Clone, Copy)]
-struct ChangedRun<'a> {
-    first: i64,
-    last: i64,
-    stored: bool,
-    after: Option<&'a Record>,
-}
-
-impl<'a> ChangedRun<'a> {
-    /// Changes, sorted, each number's once, as what becomes of rows: neighbours that
-    /// come to say the same are one, of at most [`RUN_MAX`] numbers.
-    fn all(changes: &'a [RunChange]) -> Vec<ChangedRun<'a>> {
-        let mut all: Vec<ChangedRun<'a>> = Vec::with_capacity(changes.len());
-        for change in changes {
-            let (mut first, end) = (change.first.digits() as i64, change.next() as i64);
-            let (stored, after) = (change.before.is_some(), change.after.as_ref());
-            if let Some(last) = all.last_mut()
-                && (last.last + 1, last.stored, last.after) == (first, stored, after)
-            {
-                last.last = (end - 1).min(last.first + RUN_MAX - 1);
-                first = last.last + 1;
-            }
-            while first < end {
-                let last = (end - 1).min(first + RUN_MAX - 1);
-                all.push(ChangedRun { first, last, stored, after });
-                first = last + 1;
-            }
-        }
-        all
-    }
-
-    fn conflict(&self) -> StoreError {
-        corrupt(format!("number {} changed under a write lock", self.first))
-    }
-}
-
 impl RunWriter {
     /// Changes are sorted, each number's once.
     pub fn put(
@@ -222,9 +169,7 @@ impl RunWriter {
 
     /// Whether the row that was written last can have these numbers as well.
     fn continued_by(&self, run: ChangedRun<'_>) -> bool {
-        self.written.as_ref().is_some_and(|(first, last, record)| {
-            last + 1 == run.first && run.last - first < RUN_MAX && Some(record) == run.after
-        })
+        self.written.as_ref().is_some_and(|(first, last, record)| run.continues((*first, *last), record))
     }
 
     fn insert(
@@ -267,11 +212,11 @@ fn stored_rows(connection: &Connection, key: PartnerKey, run: ChangedRun<'_>) ->
         .prepare_cached("SELECT first, last, partner FROM number_run WHERE first <= ?1 ORDER BY first DESC")?;
     let mut rows = statement.query([run.last])?;
     let mut found = Vec::new();
-    let mut left = run.last - run.first + 1;
+    let mut left = run.count();
     while left > 0 {
         let Some(row) = rows.next()? else { return Err(run.conflict()) };
         let (first, last, partner) = (row.int(0)?, row.int(1)?, row.int(2)?);
-        let inside = last.min(run.last) - first.max(run.first) + 1;
+        let inside = run.within((first, last));
         if partner != key.0 || inside < 1 || inside > left {
             return Err(run.conflict());
         }
@@ -282,25 +227,26 @@ fn stored_rows(connection: &Connection, key: PartnerKey, run: ChangedRun<'_>) ->
 }
 
 /// Takes the numbers of a run out of a row.
-fn cut(connection: &Connection, (first, last): (i64, i64), run: ChangedRun<'_>) -> Result<(), StoreError> {
-    let (before, behind) = (first < run.first, last > run.last);
-    if before && behind {
+fn cut(connection: &Connection, row: (i64, i64), run: ChangedRun<'_>) -> Result<(), StoreError> {
+    let first = row.0;
+    let (before, behind) = run.remains(row);
+    if let (Some(_), Some((next, _))) = (before, behind) {
         let mut split = connection.prepare_cached(&format!(
             "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
              SELECT ?2, last, partner, version, {RECORD} FROM number_run WHERE first = ?1"
         ))?;
-        one(split.execute([first, run.last + 1])?, run)?;
+        one(split.execute([first, next])?, run)?;
     }
     let changed = match (before, behind) {
-        (true, _) => {
+        (Some((_, last)), _) => {
             let mut shrink = connection.prepare_cached("UPDATE number_run SET last = ?2 WHERE first = ?1")?;
-            shrink.execute([first, run.first - 1])?
+            shrink.execute([first, last])?
         }
-        (false, true) => {
+        (None, Some((next, _))) => {
             let mut shrink = connection.prepare_cached("UPDATE number_run SET first = ?2 WHERE first = ?1")?;
-            shrink.execute([first, run.last + 1])?
+            shrink.execute([first, next])?
         }
-        (false, false) => connection.prepare_cached("DELETE FROM number_run WHERE first = ?1")?.execute([first])?,
+        (None, None) => connection.prepare_cached("DELETE FROM number_run WHERE first = ?1")?.execute([first])?,
     };
     one(changed, run)
 }
@@ -411,7 +357,7 @@ fn fill(connection: &Connection) -> Result<(), StoreError> {
         while let Some(row) = rows.next()? {
             after.add(row)?;
         }
-        if before.digests != after.digests || before.unreadable != after.unreadable {
+        if !before.agrees(&after) {
             return Err(corrupt("the migrated rows of numbers differ from the earlier ones".to_owned()));
         }
     }
@@ -437,37 +383,4 @@ fn read_values(row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), StoreError> {
         out.extend(cell);
     }
     Ok(())
-}
-
-/// The digest of each partner's numbers in a table, and how many numbers are in
-/// rows that this program cannot understand.
-#[derive(Default)]
-struct TableDigest {
-    digests: HashMap<i64, RowDigest>,
-    unreadable: i64,
-    scale: Scale,
-    seen: LastValues,
-}
-
-impl TableDigest {
-    /// From the columns `first, partner, version`, those of `RECORD`, and `last`.
-    fn add(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
-        let read = bounds(row, 0, 17).and_then(|numbers| Ok((numbers, read_record(row, 3, &mut self.seen)?)));
-        match read {
-            Ok(((first, last), record)) => {
-                let digest = match self.digests.entry(row.int(1)?) {
-                    Entry::Occupied(entry) => entry.into_mut(),
-                    Entry::Vacant(entry) => entry.insert(RowDigest::default()),
-                };
-                let weights = self.scale.weigh(&record);
-                digest.numbers((first, last), row.int(2)? as u64, weights, record.dates());
-                Ok(())
-            }
-            Err(StoreError::Corrupt { .. }) => {
-                self.unreadable += row.int(17)? - row.int(0)? + 1;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
 }

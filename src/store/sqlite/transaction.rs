@@ -19,6 +19,7 @@ use crate::store::health::Health;
 use crate::store::log::{self, Chain};
 use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
 use crate::store::rows::*;
+use crate::store::runs::bounds;
 use crate::store::tally::RowTally;
 use crate::store::{
     Abort, Answered, Document, LogEntry, LogHead, OwnedRun, Ownership, RoutesInUse, StoreError, StoredJob, Transaction,
@@ -368,7 +369,7 @@ impl Transaction for SqliteTransaction<'_> {
         ])?;
         let mut numbers = Vec::new();
         while let Some(row) = rows.next()? {
-            let (first, last) = runs::bounds(row, 0, 1)?;
+            let (first, last) = bounds(row, 0, 1)?;
             numbers.extend((first.digits()..=last.digits()).filter_map(E164::new));
         }
         Ok(numbers)

@@ -483,12 +483,9 @@ fn calls_are_right_while_the_database_is_gone_and_suspensions_are_obeyed_at_once
     alike(&nodes, &asking);
     while_gone(&cluster, &nodes, &asking);
     cluster.start();
-    let begun = Instant::now();
     let mut number = FIRST;
-    while nodes.suspend(0, number) != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "nothing can be written again");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let why = || "nothing can be written again".to_owned();
+    until(Duration::from_secs(60), why, || nodes.suspend(0, number) == 200);
     let (mut here, mut elsewhere) = (0, Vec::new());
     for turn in 0..if whole() { EACH - 1 } else { 100 } {
         number = FIRST + 1 + turn;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::harness::{Database, Key, Server};
 use crate::pages::{PASSWORD, Pages};
+use crate::until::until;
 
 use super::{limit, whole};
 
@@ -86,7 +87,9 @@ fn readers<T>(server: &Server, key: &Key, many: usize, work: impl FnOnce() -> T)
                 }
             });
         }
-        std::thread::sleep(Duration::from_millis(500));
+        // Each reader has begun to get its rows.
+        let patience = Duration::from_secs(60);
+        until(patience, || "nobody gets rows".to_owned(), || bytes.load(Ordering::Relaxed) > 1 << 20);
         let done = work();
         over.store(true, Ordering::Relaxed);
         done

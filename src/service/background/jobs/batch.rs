@@ -7,8 +7,9 @@
 //!
 //! Invariants: numbers ascend; there are as many verdicts as numbers, or none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use crate::domain::dictionary::Dictionary;
 use crate::domain::{Currency, E164, runs};
 use crate::store::StoreError;
 
@@ -38,31 +39,22 @@ pub struct RowVerdict {
 /// Verdicts on rows in their order.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Verdicts {
-    distinct: Vec<RowVerdict>,
+    distinct: Dictionary<RowVerdict>,
     runs: Vec<(u32, u32)>,
-    #[serde(skip)]
-    places: HashMap<RowVerdict, u32>,
 }
 
 impl Verdicts {
     pub fn push(&mut self, verdict: RowVerdict) {
-        let last = self.runs.last_mut();
-        if let Some((count, place)) = last
-            && self.distinct[*place as usize] == verdict
-        {
-            *count += 1;
-            return;
+        let place = self.distinct.place(verdict, self.runs.last().map(|run| run.1));
+        match self.runs.last_mut() {
+            Some((count, last)) if *last == place => *count += 1,
+            _ => self.runs.push((1, place)),
         }
-        let place = *self.places.entry(verdict).or_insert_with_key(|verdict| {
-            self.distinct.push(verdict.clone());
-            self.distinct.len() as u32 - 1
-        });
-        self.runs.push((1, place));
     }
 
     /// Each verdict with how many rows in a row have it.
     pub fn runs(&self) -> impl Iterator<Item = (&RowVerdict, u64)> {
-        self.runs.iter().map(|&(count, place)| (&self.distinct[place as usize], u64::from(count)))
+        self.runs.iter().map(|&(count, place)| (&self.distinct.values()[place as usize], u64::from(count)))
     }
 
     fn each(&self) -> impl Iterator<Item = &RowVerdict> {

@@ -6,10 +6,11 @@
 //! what upstream says is not touched.
 //! Deliberately absent: the store, and how the rows came.
 
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::change::GENESIS;
+use crate::domain::dictionary::Dictionary;
 use crate::domain::{
     Account, AccountId, Application, ApplicationId, Country, Dialect, E164, Money, NumberType, Partner, PartnerId,
     PartnerKey, Record, State, Status, Tags, Time, Trunk, TrunkId, number, plan,
@@ -58,8 +59,7 @@ pub struct ToldAccount {
 /// A look in the making.
 #[derive(Default)]
 pub struct ListingBuilder {
-    said: Vec<Arc<UpstreamFields>>,
-    places: HashMap<Arc<UpstreamFields>, u32>,
+    said: Dictionary<Arc<UpstreamFields>>,
     rows: Vec<ListingRow>,
 }
 
@@ -80,14 +80,9 @@ impl ListingBuilder {
 
     pub fn add(&mut self, told: UpstreamRow) {
         let UpstreamRow { number, assigned_at, expires_at, said } = told;
-        let same = self.rows.last().map(|row| row.said).filter(|&at| *self.said[at as usize] == said);
-        let said = same.unwrap_or_else(|| match self.places.entry(Arc::new(said)) {
-            hash_map::Entry::Occupied(place) => *place.get(),
-            hash_map::Entry::Vacant(place) => {
-                self.said.push(place.key().clone());
-                *place.insert(self.said.len() as u32 - 1)
-            }
-        });
+        let last = self.rows.last().map(|row| row.said);
+        let same = last.filter(|&at| self.said.get(at).is_some_and(|last| **last == said));
+        let said = same.unwrap_or_else(|| self.said.place(Arc::new(said), None));
         self.rows.push(ListingRow { number, said, assigned_at, expires_at });
     }
 
@@ -103,7 +98,7 @@ impl ListingBuilder {
             accounts: BTreeMap::new(),
             applications: BTreeMap::new(),
             trunks: BTreeMap::new(),
-            said,
+            said: said.into_values(),
         };
         for ToldAccount { auth_id, name, created_at, archived_at } in accounts.into_iter().flatten() {
             look.accounts

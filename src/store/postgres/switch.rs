@@ -1,0 +1,432 @@
+//! Brings the numbers of a database from one row each to rows of neighbours, while
+//! nodes read and write.
+//!
+//! Numbers are copied partner by partner in steps, each step in one snapshot. The
+//! progress is in the database, so an interrupted copy resumes. The log tells which
+//! groups of 10,000 numbers changed since, and these are copied again, the last of
+//! them under a lock for which every write waits; so few are left to that lock.
+//!
+//! Invariants: each copied piece is compared with its source by digest; until the
+//! last transaction nothing that a node reads has changed. Rows that this program
+//! cannot understand are copied as they are. A copied row ends with its group, so a
+//! group is copied again by itself. Deliberately absent: the way back.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use tokio_postgres::types::ToSql;
+
+use super::PgStore;
+use super::address::Address;
+use super::core::{COMMIT, Core, PooledConnection};
+use super::runs::values;
+use super::schema::{Form, SWITCH};
+use super::trouble::trouble;
+use crate::domain::runs::Group;
+use crate::store::rows::*;
+use crate::store::runs::{Span, TableDigest};
+use crate::store::{Open, StoreError};
+
+/// How many numbers one step copies, about.
+const STEP: i64 = 50_000;
+/// How many numbers are left to the last transaction, for which writes wait.
+const LEFT_MAX: i64 = 20_000;
+/// How long the last transaction waits for those that are running; those that
+/// begin meanwhile wait as long.
+const LOCK_WAIT: &str = "2s";
+/// How often the last transaction is tried, and how long is waited in between.
+const ATTEMPTS: usize = 60;
+const PAUSE: Duration = Duration::from_secs(1);
+/// "Roll", "runs": one process at a time.
+const ALONE: i64 = 0x526f_6c6c_7275_6e73;
+/// How many numbers a group has.
+const GROUP: i64 = Group::SIZE as i64;
+
+/// The copied numbers of a partner: those below `next`, or all if that is null, with
+/// the changes up to `version`.
+const PROGRESS: &str =
+    "CREATE TABLE IF NOT EXISTS number_run_copy (partner BIGINT PRIMARY KEY, version BIGINT NOT NULL, next BIGINT)";
+
+/// Why a database was not switched.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "a node of an earlier release has the lease of {work} ({holder}) and would find no table to write to; upgrade \
+         all nodes, and call again"
+    )]
+    EarlierNode { work: String, holder: String },
+    #[error(
+        "the copied numbers of partner {partner} differ from its numbers: the digest is {copied} instead of {stored}; \
+         nothing was switched"
+    )]
+    Differs { partner: String, stored: String, copied: String },
+    #[error("another `rollcall migrate-schema` is running on this database")]
+    Running,
+    #[error(
+        "after {ATTEMPTS} attempts there was no moment without a long transaction or an import; nothing was switched, \
+         and the next call goes on from here"
+    )]
+    NoMoment,
+    #[error("stopped; the same command goes on from there")]
+    Stopped,
+}
+
+/// What a call did.
+#[derive(Debug, Default)]
+pub struct SwitchReport {
+    /// Whether the database had this form before.
+    pub before: bool,
+    pub partners: u64,
+    /// How many numbers were copied or copied again by this call.
+    pub copied: u64,
+    /// How many rows all numbers are.
+    pub rows: u64,
+    /// How long writes waited, at most.
+    pub locked: Duration,
+    /// In a rehearsal, the lease that a node of an earlier release has: its work and
+    /// its holder.
+    pub earlier_node: Option<(String, String)>,
+}
+
+/// Copies the numbers of a database, compares the copy, and switches the database to
+/// it, unless this is a rehearsal. `progress` hears how many numbers were copied, and
+/// how many there are; `stop` is asked between steps.
+///
+/// # Errors
+/// Says what keeps the database from being switched; nothing that nodes read has
+/// changed then, and the next call resumes.
+pub fn switch(
+    address: Address,
+    rehearsal: bool,
+    progress: &mut dyn FnMut(u64, u64),
+    stop: &dyn Fn() -> bool,
+) -> Result<SwitchReport, SwitchError> {
+    let store = PgStore::open(address, Open::Existing)?;
+    let mut link = store.core.writer()?;
+    // Closed at the end, with the settings and the lock of its session.
+    link.torn = true;
+    let mut switch = Switch { core: &store.core, link, report: SwitchReport::default(), total: 0, progress, stop };
+    let ended = switch.run(rehearsal);
+    // The next call may come before the server has noticed the end of the session.
+    let released = store.core.batch(&switch.link, "ROLLBACK; SELECT pg_advisory_unlock_all()");
+    ended?;
+    released?;
+    Ok(switch.report)
+}
+
+struct Switch<'s> {
+    core: &'s Core,
+    link: PooledConnection,
+    report: SwitchReport,
+    /// How many numbers there are.
+    total: u64,
+    progress: &'s mut dyn FnMut(u64, u64),
+    stop: &'s dyn Fn() -> bool,
+}
+
+/// How far the copy of a partner's numbers is.
+struct Copied {
+    partner: i64,
+    /// The partner's version now, and that of the copy.
+    now: i64,
+    version: Option<i64>,
+    /// The first number that is not copied.
+    next: Option<i64>,
+}
+
+impl Copied {
+    fn begun(&self) -> bool {
+        self.version.is_some()
+    }
+
+    fn complete(&self) -> bool {
+        self.begun() && self.next.is_none()
+    }
+}
+
+impl Switch<'_> {
+    fn run(&mut self, rehearsal: bool) -> Result<(), SwitchError> {
+        let alone = self.core.rows(&self.link, "SELECT pg_try_advisory_lock($1)", &[&ALONE])?;
+        if !alone.first().is_some_and(|row| row.get(0)) {
+            return Err(SwitchError::Running);
+        }
+        self.report.partners = self.count("SELECT count(*) FROM partner")? as u64;
+        if Form::of(self.core, &self.link)? == Form::Runs {
+            self.report.before = true;
+            self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
+            return Ok(());
+        }
+        let earlier = self.earlier_node()?;
+        if let (Some((work, holder)), false) = (earlier.clone(), rehearsal) {
+            return Err(SwitchError::EarlierNode { work, holder });
+        }
+        self.core.batch(&self.link, &format!("{PROGRESS}; SET work_mem = '64MB'"))?;
+        self.total = self.count("SELECT count(*) FROM number")? as u64;
+        self.copy_all()?;
+        if rehearsal {
+            self.report.earlier_node = earlier;
+            self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
+            return Ok(());
+        }
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+                self.copy_all()?;
+            }
+            let began = std::time::Instant::now();
+            let ended = self.end();
+            self.report.locked = self.report.locked.max(began.elapsed());
+            match ended {
+                Ok(true) => {
+                    self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
+                    // So that plans are made for what is in the tables.
+                    self.core.batch(&self.link, "ANALYZE number_run; ANALYZE holder_run")?;
+                    return Ok(());
+                }
+                // Too much is left, or a transaction is in the way.
+                Ok(false) | Err(SwitchError::Store(StoreError::Busy | StoreError::Again { .. })) => {
+                    self.core.batch(&self.link, "ROLLBACK")?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(SwitchError::NoMoment)
+    }
+
+    fn count(&self, sql: &str) -> Result<i64, StoreError> {
+        self.core.rows(&self.link, sql, &[])?.first().map_or(Ok(0), |row| row.int(0))
+    }
+
+    /// A lease of a node that does not know the new form: such a node writes `until`
+    /// alone.
+    fn earlier_node(&self) -> Result<Option<(String, String)>, StoreError> {
+        let sql = "SELECT name, holder FROM lease WHERE until > clock_timestamp() \
+                   AND until <= clock_timestamp() + make_interval(secs => $1) AND runs_until IS DISTINCT FROM until \
+                   ORDER BY name LIMIT 1";
+        let rows = self.core.rows(&self.link, sql, &[&(LEASE_SECONDS_MAX as f64)])?;
+        rows.first().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).transpose()
+    }
+
+    /// How far the copy is, of one partner or of all.
+    fn copied(&self, only: Option<i64>) -> Result<Vec<Copied>, StoreError> {
+        let sql = "SELECT partner, partner.version, copied.version, next FROM partner \
+                   LEFT JOIN number_run_copy AS copied USING (partner) WHERE $1::bigint IS NULL OR partner = $1 \
+                   ORDER BY partner";
+        let rows = self.core.rows(&self.link, sql, &[&only])?;
+        let read = |row: &tokio_postgres::Row| {
+            let (partner, now) = (row.int(0)?, row.int(1)?);
+            Ok(Copied { partner, now, version: row.int_if(2)?, next: row.int_if(3)? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Copies what was not copied, and what changed since it was, step by step.
+    fn copy_all(&mut self) -> Result<(), SwitchError> {
+        for copied in self.copied(None)? {
+            let mut complete = copied.complete();
+            while !complete {
+                complete = self.step(|switch| switch.copy_next(copied.partner))?;
+            }
+            if copied.version.is_some_and(|version| version < copied.now) {
+                self.step(|switch| switch.copy_changed(copied.partner))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step, in one snapshot.
+    fn step<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, SwitchError>) -> Result<T, SwitchError> {
+        if (self.stop)() {
+            return Err(SwitchError::Stopped);
+        }
+        self.core.batch(&self.link, "BEGIN ISOLATION LEVEL REPEATABLE READ")?;
+        let done = work(self)?;
+        self.core.batch(&self.link, COMMIT)?;
+        (self.progress)(self.report.copied.min(self.total), self.total);
+        Ok(done)
+    }
+
+    fn copied_of(&self, partner: i64) -> Result<Copied, StoreError> {
+        self.copied(Some(partner))?.pop().ok_or_else(|| corrupt(format!("partner {partner} is gone")))
+    }
+
+    /// Copies the next numbers of a partner; whether none is left.
+    fn copy_next(&mut self, partner: i64) -> Result<bool, SwitchError> {
+        let copied = self.copied_of(partner)?;
+        if copied.complete() {
+            return Ok(true);
+        }
+        let from = copied.next.unwrap_or(i64::MIN);
+        let sql = "SELECT number FROM number WHERE partner = $1 AND number >= $2 ORDER BY number OFFSET $3 LIMIT 1";
+        let beyond = self.core.rows(&self.link, sql, &[&partner, &from, &STEP])?;
+        // The beginning of that number's group: the step has whole groups.
+        let next = beyond.first().map(|row| row.int(0)).transpose()?.map(|number| number - number.rem_euclid(GROUP));
+        self.copy(partner, &[(from, next.map_or(i64::MAX, |next| next - 1))])?;
+        let sql = "INSERT INTO number_run_copy (partner, version, next) VALUES ($1, $2, $3) \
+                   ON CONFLICT (partner) DO UPDATE SET next = $3";
+        self.core.execute(&self.link, sql, &[&partner, &copied.now, &next])?;
+        Ok(next.is_none())
+    }
+
+    /// Copies the groups of a partner again that changed since they were copied.
+    fn copy_changed(&mut self, partner: i64) -> Result<(), SwitchError> {
+        let copied = self.copied_of(partner)?;
+        let changed = self.changed(&copied)?;
+        self.copy(partner, &changed)?;
+        let sql = "UPDATE number_run_copy SET version = $2 WHERE partner = $1";
+        self.core.execute(&self.link, sql, &[&partner, &copied.now])?;
+        Ok(())
+    }
+
+    /// The groups that changed since they were copied, as numbers.
+    fn changed(&self, copied: &Copied) -> Result<Vec<Span>, StoreError> {
+        let Some(version) = copied.version else { return Ok(Vec::new()) };
+        let sql = "SELECT DISTINCT CASE WHEN subject < 0 THEN -subject ELSE subject / $4 END FROM change_part \
+                   WHERE partner = $1 AND version > $2 AND version <= $3 ORDER BY 1";
+        let groups = self.core.rows(&self.link, sql, &[&copied.partner, &version, &copied.now, &GROUP])?;
+        groups.iter().map(|row| row.int(0).map(|group| (group * GROUP, group * GROUP + GROUP - 1))).collect()
+    }
+
+    /// Copies the numbers of a partner within some ranges of whole groups, in the
+    /// place of what was copied before, and compares them.
+    fn copy(&mut self, partner: i64, ranges: &[Span]) -> Result<(), SwitchError> {
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let (from, to): (Vec<i64>, Vec<i64>) = ranges.iter().copied().unzip();
+        let params: [&(dyn ToSql + Sync); 3] = [&partner, &from, &to];
+        for table in ["number_run", "holder_run"] {
+            let sql = format!(
+                "DELETE FROM {table} USING unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
+                 WHERE partner = $1 AND first BETWEEN a AND b"
+            );
+            self.core.execute(&self.link, &sql, &params)?;
+        }
+        self.core.execute(&self.link, COPY_NUMBERS, &params)?;
+        // Partners that have left numbers to this one since theirs were copied. Their
+        // logs say so, and the rest of these rows is copied again.
+        self.core.execute(&self.link, &format!("WITH {HOLDERS} {RELEASE_STALE}"), &params)?;
+        self.core.execute(&self.link, &format!("WITH {HOLDERS} {HOLD}"), &params)?;
+        self.compare(partner, &params)
+    }
+
+    fn compare(&mut self, partner: i64, params: &[&(dyn ToSql + Sync); 3]) -> Result<(), SwitchError> {
+        let stored = self.digest("number", "number", "number", params)?;
+        let copied = self.digest("number_run", "first", "last", params)?;
+        if !stored.agrees(&copied) {
+            let sql = "SELECT auth_id FROM partner WHERE partner = $1";
+            let rows = self.core.rows(&self.link, sql, &[&partner])?;
+            let partner = rows.first().map_or(Ok(partner.to_string()), |row| row.text(0).map(str::to_owned))?;
+            let named = |digest: &TableDigest| {
+                let digests: Vec<String> = digest.digests.values().map(ToString::to_string).collect();
+                format!("{} and {} unreadable numbers", digests.join(" "), digest.unreadable)
+            };
+            return Err(SwitchError::Differs { partner, stored: named(&stored), copied: named(&copied) });
+        }
+        let numbers: u64 = stored.digests.values().map(|digest| digest.count).sum();
+        self.report.copied += numbers + stored.unreadable.max(0) as u64;
+        Ok(())
+    }
+
+    /// The digest of a partner's numbers within some ranges.
+    fn digest(
+        &self,
+        table: &str,
+        first: &str,
+        last: &str,
+        params: &[&(dyn ToSql + Sync); 3],
+    ) -> Result<TableDigest, StoreError> {
+        let sql = format!(
+            "SELECT {first}, partner, version, {RECORD}, {last} FROM {table} \
+             JOIN unnest($2::bigint[], $3::bigint[]) AS t (a, b) ON {first} BETWEEN a AND b WHERE partner = $1"
+        );
+        let mut digest = TableDigest::default();
+        self.core.run(async {
+            let statement = self.link.client.prepare_cached(&sql).await.map_err(trouble)?;
+            let rows = self.link.client.query_raw(&statement, params.iter().copied()).await.map_err(trouble)?;
+            let mut rows = pin!(rows);
+            while let Some(row) = rows.try_next().await.map_err(trouble)? {
+                digest.add(&row)?;
+            }
+            Ok(())
+        })?;
+        Ok(digest)
+    }
+
+    /// Copies what is left, and switches; false if too much is left. The caller rolls
+    /// back unless it is true.
+    fn end(&mut self) -> Result<bool, SwitchError> {
+        self.core.batch(
+            &self.link,
+            &format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LOCK_WAIT}'; \
+                 LOCK TABLE rollcall_schema, number, holder IN ACCESS EXCLUSIVE MODE"
+            ),
+        )?;
+        if let Some((work, holder)) = self.earlier_node()? {
+            return Err(SwitchError::EarlierNode { work, holder });
+        }
+        let all = self.copied(None)?;
+        let mut left = 0;
+        for copied in &all {
+            let changed = self.changed(copied)?;
+            left += match copied.complete() {
+                true => self.size(copied.partner, &changed)?,
+                false => self.size(copied.partner, &[(i64::MIN, i64::MAX)])?,
+            };
+            if left > LEFT_MAX {
+                return Ok(false);
+            }
+        }
+        for copied in &all {
+            while !copied.complete() && !self.copy_next(copied.partner)? {}
+            self.copy_changed(copied.partner)?;
+        }
+        self.core.batch(&self.link, &format!("DROP TABLE number_run_copy; {SWITCH}"))?;
+        self.core.batch(&self.link, COMMIT)?;
+        Ok(true)
+    }
+
+    /// How many numbers a partner has within some ranges, counted a little beyond
+    /// what is too much.
+    fn size(&self, partner: i64, ranges: &[Span]) -> Result<i64, StoreError> {
+        let (from, to): (Vec<i64>, Vec<i64>) = ranges.iter().copied().unzip();
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM number JOIN unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
+                   ON number BETWEEN a AND b WHERE partner = $1 LIMIT $4) AS counted";
+        let rows = self.core.rows(&self.link, sql, &[&partner, &from, &to, &(LEFT_MAX + 1)])?;
+        rows.first().map_or(Ok(0), |row| row.int(0))
+    }
+}
+
+/// Numbers of a partner within some ranges, as rows of neighbours: a row begins where
+/// a value differs from that of the number before, and with each group.
+const COPY_NUMBERS: &str = concat!(
+    "INSERT INTO number_run (partner, first, last, version, ",
+    values!(),
+    ") SELECT partner, number, coalesce(lead(before) OVER (ORDER BY number), top), version, ",
+    values!(),
+    " FROM (SELECT *, lag(number) OVER w AS before, max(number) OVER () AS top, \
+       lag(number) OVER w IS DISTINCT FROM number - 1 OR number % 10000 = 0 \
+       OR lag(ROW(version, ",
+    values!(),
+    ")) OVER w IS DISTINCT FROM ROW(version, ",
+    values!(),
+    ") AS begins FROM number JOIN unnest($2::bigint[], $3::bigint[]) AS t (a, b) ON number BETWEEN a AND b \
+     WHERE partner = $1 WINDOW w AS (ORDER BY number)) AS each WHERE begins"
+);
+/// The same of who has them.
+const HOLDERS: &str = "each AS (SELECT number, lag(number) OVER w AS before, max(number) OVER () AS top, \
+       lag(number) OVER w IS DISTINCT FROM number - 1 OR number % 10000 = 0 AS begins \
+       FROM number JOIN holder USING (partner, number) \
+       JOIN unnest($2::bigint[], $3::bigint[]) AS t (a, b) ON number BETWEEN a AND b \
+       WHERE partner = $1 WINDOW w AS (ORDER BY number)), \
+     run AS (SELECT number AS first, coalesce(lead(before) OVER (ORDER BY number), top) AS last FROM each WHERE begins)";
+/// Rows of others that have numbers of these.
+const RELEASE_STALE: &str = "DELETE FROM holder_run WHERE first IN (SELECT other.first FROM run JOIN LATERAL ( \
+       (SELECT first, last FROM holder_run WHERE first < run.first ORDER BY first DESC LIMIT 1) \
+       UNION ALL SELECT first, last FROM holder_run WHERE first BETWEEN run.first AND run.last \
+     ) AS other ON other.last >= run.first)";
+const HOLD: &str = "INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run";
