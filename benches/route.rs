@@ -7,7 +7,8 @@
 //! PostgreSQL, with one worker and one connection that stays open. What other
 //! processes use of processors is read from /proc, that of their children
 //! included. What is not installed is left out, with the reason. `whole` measures
-//! 10 M numbers besides, which take minutes to make.
+//! 10 M numbers besides, which take minutes to make. `profile NUMBERS` answers by
+//! SIP alone from that many numbers, for a profiler.
 
 // The cluster says on standard error what it skips.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -51,6 +52,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|arg| arg == "resident") {
         return println!("{}", resident(&arguments[at + 1], Path::new(&arguments[at + 2])));
+    }
+    if let Some(at) = arguments.iter().position(|arg| arg == "profile") {
+        return profile(arguments.get(at + 1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000));
     }
     let whole = arguments.iter().any(|arg| arg == "whole");
     let small = World::new(10_000, 1);
@@ -111,6 +115,17 @@ fn main() {
             }
             Err(why) => skipped(&format!("Kamailio with {name}"), &why),
         }
+    }
+}
+
+/// Answers by SIP from this many numbers for some seconds, to be looked at by a
+/// profiler: `perf record -g -p PID`.
+fn profile(count: usize) {
+    let world = World::new(count, 1);
+    println!("process {} answers from {count} numbers", std::process::id());
+    reported("an answer without a socket", world.answer_micros(), "µs");
+    for _ in 0..5 {
+        reported("an answer over loopback", world.by_sip(), "µs");
     }
 }
 

@@ -51,12 +51,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
+use http::Response;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
 use parking_lot::Mutex;
 
 use crate::domain::user::Role;
@@ -71,6 +71,11 @@ pub const PREFIX: &str = "/console";
 
 /// How many people's addresses are kept.
 const NAMES_MAX: usize = 10_000;
+
+/// The console as handlers take it, and the ids of a page below a partner's.
+type ConsoleState = State<Arc<Console>>;
+type ItemPath = Path<(String, String)>;
+type StepPath = Path<(String, String, String)>;
 
 /// What the pages share.
 pub struct Console {
@@ -363,7 +368,7 @@ async fn nothing() -> Trouble {
 }
 
 /// GET /: to what somebody sees first.
-async fn start(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+async fn start(State(console): ConsoleState, request: Request) -> PageResult {
     let person = match Person::enter(&console, &request) {
         Ok(person) => person,
         Err(Trouble::SignIn { .. }) => return redirect(&format!("{PREFIX}/sign-in")),

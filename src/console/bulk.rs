@@ -5,19 +5,16 @@
 //! understood selects no numbers, never all of them.
 //! Deliberately absent: running jobs, and their results (`jobs`).
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{HeaderMap, Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::{HeaderMap, StatusCode};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::line::FilterLine;
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, numbers, show};
+use super::{ConsoleState, numbers, show};
 use crate::domain::E164;
 use crate::inventory::{Order, Window};
 use crate::service::background::jobs::{JobSelection, LIST_MAX, NewJob};
@@ -55,21 +52,13 @@ enum Selected {
 }
 
 /// GET /console/p/{partner}/numbers/bulk: a page that was left open too long.
-pub async fn back(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn back(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     redirect(&format!("{}/numbers", visit.base))
 }
 
 /// POST /console/p/{partner}/numbers/bulk
-pub async fn form(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn form(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let verb = verbs::find(form.get("verb")).ok_or(Trouble::NotFound)?;
@@ -80,11 +69,7 @@ pub async fn form(
 }
 
 /// POST /console/p/{partner}/numbers/bulk/preview
-pub async fn preview(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn preview(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let headers = request.headers().clone();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     // The list's own buttons renew without a form between.

@@ -7,16 +7,13 @@
 //! Invariants: the list ends at the snapshot's version, as everywhere; a filter that
 //! is not understood shows no changes.
 
+use askama::Template;
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use jiff::civil::Date;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
-
-use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::header::{self, HeaderMap};
-use http::{Request, StatusCode};
-use jiff::civil::Date;
 
 use super::diff::Called;
 use super::form::first_moment;
@@ -26,7 +23,7 @@ use super::number::who;
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{Console, chooser, diff, pieces, show, unknown, verbs};
+use super::{ConsoleState, ItemPath, chooser, diff, pieces, show, unknown, verbs};
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::background::jobs::Job;
@@ -437,11 +434,7 @@ fn add(found: &mut Vec<FoundChange>, part: FoundChange, seen: &[String]) {
 }
 
 /// GET /console/p/{partner}/changes
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let wanted = WantedChanges::of(query, &visit);
@@ -568,11 +561,7 @@ fn summed(visit: &Visit, called: &Called<'_>, found: &FoundChange, job: Option<&
 }
 
 /// GET /console/p/{partner}/changes/{version}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, version)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, version)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;
     let query = request.uri().query().unwrap_or_default();
@@ -588,11 +577,7 @@ struct Left {
 }
 
 /// POST /console/p/{partner}/changes/{version}/undo
-pub async fn undo(
-    State(console): State<Arc<Console>>,
-    Path((partner, version)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn undo(State(console): ConsoleState, Path((partner, version)): ItemPath, request: Request) -> PageResult {
     let back = referer(request.headers());
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let version: u64 = version.parse().map_err(|_| Trouble::NotFound)?;

@@ -10,9 +10,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::chooser;
 use super::form::{self, FormRefusal, Wrongs};
@@ -22,7 +21,7 @@ use super::number::who;
 use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, keys, pieces, show, unknown};
+use super::{ConsoleState, ItemPath, keys, pieces, show, unknown};
 use crate::checks::{Check, CheckOptions, Finding, counts, savings};
 use crate::domain::{AccountId, Actor, FieldError, Time};
 use crate::http::checks::idle_days;
@@ -234,11 +233,7 @@ impl Checks {
 }
 
 /// GET /console/p/{partner}/checks
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let asked = ChecksView::read(request.uri().query().unwrap_or_default(), &visit.snapshot);
     let frame = visit.frame("Checks", "checks").with(said(&visit, &asked));
@@ -252,11 +247,7 @@ pub async fn list(
 }
 
 /// POST /console/p/{partner}/checks/{id}/acknowledge
-pub async fn acknowledge(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn acknowledge(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let asked = ChecksView::read(&query, &visit.snapshot);

@@ -14,15 +14,15 @@ use std::task::{Context, Poll};
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::chooser;
 use super::gate::{Visit, query_value};
 use super::page::{Frame, PageResult, Trouble, guard, html_as};
-use super::{Console, download, show, unknown};
+use super::{ConsoleState, download, show, unknown};
 use crate::billing::{AccountBill, Bill, BillLine, Calendar, Day, Month, Proration, Sum};
 use crate::domain::{AccountId, Currency};
 use crate::http::costs;
@@ -214,11 +214,7 @@ struct CostsPage {
 }
 
 /// GET /console/p/{partner}/costs
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let asked = CostsView::read(&visit, request.uri().query().unwrap_or_default())?;
     let mut frame = visit.frame("Costs", "costs");
@@ -289,11 +285,7 @@ pub async fn page(
 }
 
 /// GET /console/p/{partner}/costs.csv
-pub async fn csv(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn csv(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let (asked, cells) = (CostsView::read(&visit, query)?, download::cells(query));
@@ -310,11 +302,7 @@ pub async fn csv(
 }
 
 /// GET /console/p/{partner}/costs/invoice
-pub async fn invoice(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn invoice(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let asked = CostsView::read(&visit, request.uri().query().unwrap_or_default())?;
     if asked.account.is_none() && asked.misnamed.is_none() {

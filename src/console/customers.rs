@@ -7,13 +7,10 @@
 //! count has changed; amounts of different currencies are never added.
 //! Deliberately absent: the rules of assignment (`domain::action`).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
+use std::collections::BTreeMap;
 
 use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
@@ -23,7 +20,7 @@ use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, diff, numbers, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
@@ -85,7 +82,7 @@ pub struct ListView {
 }
 
 impl ListView {
-    pub fn read(request: &Request<Body>) -> ListView {
+    pub fn read(request: &Request) -> ListView {
         let mut asked = ListView { q: String::new(), archived: false, page: 1 };
         for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
             match &*name {
@@ -117,11 +114,7 @@ impl ListView {
 }
 
 /// GET /console/p/{partner}/customers, and ?new for the form
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         return new_form(&visit, &request);
@@ -292,7 +285,7 @@ struct NewCustomer<'a> {
     wrongs: Wrongs,
 }
 
-fn new_form(visit: &Visit, request: &Request<Body>) -> PageResult {
+fn new_form(visit: &Visit, request: &Request) -> PageResult {
     visit.need(Needs::Manager)?;
     let query = request.uri().query().unwrap_or_default();
     let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
@@ -301,11 +294,7 @@ fn new_form(visit: &Visit, request: &Request<Body>) -> PageResult {
 }
 
 /// POST /console/p/{partner}/customers
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let wrong = |refusal: FormRefusal| new_page(&visit, &form, Some(refusal), StatusCode::UNPROCESSABLE_ENTITY);
     let Some(name) = entity::name(form.get("name")) else {
@@ -456,11 +445,7 @@ struct Customer {
 }
 
 /// GET /console/p/{partner}/customers/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "customers").with(notice);
@@ -549,11 +534,7 @@ fn reserved_for(snapshot: &crate::inventory::Snapshot, id: &AccountId, now: crat
 
 /// POST /console/p/{partner}/customers/{id}/{verb}: rename, archive, restore or
 /// assign.
-pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let account = visit.snapshot.accounts.get(&id).ok_or(Trouble::NotFound)?.auth_id.clone();
     let verb = match &*verb {

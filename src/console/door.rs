@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{RawPathParams, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use multer::Multipart;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use tracing::Instrument;
 use super::gate::{self, Person, Visit};
 use super::kept::{Doing, KeptAnswer, Turn};
 use super::page::{self, Frame, ONCE, Told, Trouble, html_as};
-use super::{Console, show};
+use super::{Console, ConsoleState, show};
 use crate::domain::Time;
 use crate::http::waiting;
 use crate::service::people::PeopleError;
@@ -86,7 +86,7 @@ impl Posted {
 pub async fn form(
     State((console, posted)): State<(Arc<Console>, Posted)>,
     params: RawPathParams,
-    request: Request<Body>,
+    request: Request,
     next: Next,
 ) -> Response<Body> {
     let page = page_of(posted.page, &params);
@@ -104,11 +104,11 @@ pub async fn form(
 
 enum Entered {
     /// Of somebody who is not known: nothing is kept of it.
-    Pass(Request<Body>),
+    Pass(Request),
     Answer(Response<Body>),
     Once {
         person: Box<Person>,
-        request: Request<Body>,
+        request: Request,
         /// What a second click has too; `None` if the form has no token.
         key: Option<[u8; 32]>,
     },
@@ -118,7 +118,7 @@ async fn enter(
     console: &Arc<Console>,
     posted: Posted,
     params: &RawPathParams,
-    request: Request<Body>,
+    request: Request,
     page: &str,
 ) -> Result<Entered, Trouble> {
     if posted.guard == Guard::Anybody {
@@ -187,7 +187,7 @@ fn ask(
     person: &Person,
     mut frame: Frame,
     error: Option<String>,
-    request: &Request<Body>,
+    request: &Request,
     fields: &[(String, String)],
     back: &str,
 ) -> Result<Response<Body>, Trouble> {
@@ -207,7 +207,7 @@ fn ask(
 async fn once(
     console: &Arc<Console>,
     person: Box<Person>,
-    request: Request<Body>,
+    request: Request,
     key: Option<[u8; 32]>,
     to: String,
     next: Next,
@@ -269,9 +269,9 @@ async fn kept(console: &Arc<Console>, person: &Person, response: Response<Body>,
 /// Around every page: shows the kept page of a refused form, and gives trouble
 /// the menu of somebody who is signed in.
 pub async fn pages(
-    State(console): State<Arc<Console>>,
+    State(console): ConsoleState,
     params: RawPathParams,
-    request: Request<Body>,
+    request: Request,
     next: Next,
 ) -> Response<Body> {
     let mut asked = Request::new(Body::empty());
@@ -300,7 +300,7 @@ pub async fn pages(
     Response::from_parts(head, framed.into_body())
 }
 
-fn kept_page(console: &Arc<Console>, asked: &Request<Body>) -> Option<Response<Body>> {
+fn kept_page(console: &Arc<Console>, asked: &Request) -> Option<Response<Body>> {
     if asked.method() != Method::GET && asked.method() != Method::HEAD {
         return None;
     }
@@ -314,7 +314,7 @@ fn kept_page(console: &Arc<Console>, asked: &Request<Body>) -> Option<Response<B
 }
 
 /// GET of an address that takes a form only: to the form's page.
-pub async fn to_page(State(posted): State<Posted>, params: RawPathParams, request: Request<Body>) -> page::PageResult {
+pub async fn to_page(State(posted): State<Posted>, params: RawPathParams, request: Request) -> page::PageResult {
     page::redirect(&with_query(&page_of(posted.page, &params), request.uri().query()))
 }
 
@@ -349,7 +349,7 @@ enum FormType {
 }
 
 impl FormType {
-    fn of(request: &Request<Body>) -> Result<FormType, Trouble> {
+    fn of(request: &Request) -> Result<FormType, Trouble> {
         let line = request.headers().get(header::CONTENT_TYPE);
         let kind = line.and_then(|line| line.to_str().ok()).unwrap_or_default();
         match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
@@ -362,10 +362,7 @@ impl FormType {
 
 /// A form's fields, and the request without a body that handlers would read
 /// otherwise: they get fields in one content type, whatever the browser sent.
-async fn fields_only(
-    request: Request<Body>,
-    kind: FormType,
-) -> Result<(Request<Body>, Vec<(String, String)>), Trouble> {
+async fn fields_only(request: Request, kind: FormType) -> Result<(Request, Vec<(String, String)>), Trouble> {
     let boundary = match kind {
         FormType::Fields => None,
         FormType::Multipart => {

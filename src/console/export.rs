@@ -9,12 +9,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
 
-use super::Console;
+use super::ConsoleState;
 use super::gate::Visit;
 use super::line::FilterLine;
 use super::page::{PageResult, Trouble, guard};
@@ -27,11 +27,7 @@ use crate::wire::{self, RowWriter, TextForm};
 const CHUNK_ROWS: usize = 256;
 
 /// GET /console/p/{partner}/numbers/export
-pub async fn csv(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn csv(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let (mut q, mut form) = (String::new(), TextForm::Csv);
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {

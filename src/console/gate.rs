@@ -12,20 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{RawPathParams, State};
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::header::{self, HeaderName};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use parking_lot::Mutex;
 
 use super::page::{Frame, Trouble};
 pub use super::page::{query_value, segment};
 use super::show::PageClock;
-use super::{Console, PREFIX, show};
+use super::{Console, ConsoleState, PREFIX, show};
 use crate::domain::user::{Role, User};
 use crate::domain::{Actor, Time};
 use crate::http::bodies::{Allowance, Caller};
@@ -74,7 +74,7 @@ impl std::ops::Deref for Visit {
 
 impl Person {
     /// The signed-in user, or a redirect to the sign-in form.
-    pub fn enter(console: &Arc<Console>, request: &Request<Body>) -> Result<Person, Trouble> {
+    pub fn enter(console: &Arc<Console>, request: &Request) -> Result<Person, Trouble> {
         let back = request.uri().path_and_query().map_or("/", |uri| uri.as_str());
         let away =
             || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
@@ -140,7 +140,7 @@ impl Person {
 
 impl Visit {
     /// The signed-in user, at a partner that they may see.
-    pub fn enter(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<Visit, Trouble> {
+    pub fn enter(console: &Arc<Console>, request: &Request, partner: &str) -> Result<Visit, Trouble> {
         // Looked up first: who somebody is must not be older than what it opens.
         let node = console.app.replica.node(partner);
         let person = Person::enter(console, request)?;
@@ -168,7 +168,7 @@ impl Visit {
     /// The same for a form that changes something, and what it says.
     pub async fn post(
         console: &Arc<Console>,
-        request: Request<Body>,
+        request: Request,
         partner: &str,
         needs: Needs,
     ) -> Result<(Visit, Form), Trouble> {
@@ -282,7 +282,7 @@ struct Known(Option<Session>);
 
 /// Looks up the session of a request's cookie: in the cache, else on a thread
 /// that may wait. An address that has sent too many unknown cookies is refused.
-pub async fn known(State(console): State<Arc<Console>>, mut request: Request<Body>, next: Next) -> Response<Body> {
+pub async fn known(State(console): ConsoleState, mut request: Request, next: Next) -> Response<Body> {
     // A node that may trust nothing says so, whatever the cookie.
     if console.app.trusted().is_ok()
         && let Some(token) = cookie(&console.app, &request)
@@ -356,7 +356,7 @@ impl Strangers {
 
 /// Runs a handler on a thread that may wait, since pages look at the database.
 /// Forms are whole in memory by then.
-pub async fn apart(request: Request<Body>, next: Next) -> Response<Body> {
+pub async fn apart(request: Request, next: Next) -> Response<Body> {
     match waiting::page(next.run(request)).await {
         Ok(response) => response,
         Err(error) => Trouble::from(error).into_response(),
@@ -366,9 +366,9 @@ pub async fn apart(request: Request<Body>, next: Next) -> Response<Body> {
 /// Holds the page after a form until it can show the result, which may have been
 /// written on another node. It waits only for users who may see the page.
 pub async fn caught_up(
-    State(console): State<Arc<Console>>,
+    State(console): ConsoleState,
     params: RawPathParams,
-    request: Request<Body>,
+    request: Request,
     next: Next,
 ) -> Response<Body> {
     let partner = params.iter().find(|(name, _)| *name == "partner").map(|(_, partner)| partner);
@@ -404,7 +404,7 @@ pub struct Form(Vec<(String, String)>);
 
 impl Form {
     /// Reads a form that came through [`super::door`].
-    pub async fn read(request: Request<Body>) -> Result<Form, Trouble> {
+    pub async fn read(request: Request) -> Result<Form, Trouble> {
         let (head, sent) = request.into_parts();
         let bytes = body(&head, sent).await?;
         Ok(Form(form_urlencoded::parse(&bytes).into_owned().collect()))
@@ -455,7 +455,7 @@ pub async fn body(head: &Parts, body: Body) -> Result<Bytes, Trouble> {
 /// The origin must be that of `console.url`, whatever `Host` a proxy made of
 /// it. Without that setting it must be the `Host`; with it, that will do only on
 /// the machine itself, by a name that no site can have.
-pub fn from_ours(app: &App, request: &Request<Body>) -> Result<(), Trouble> {
+pub fn from_ours(app: &App, request: &Request) -> Result<(), Trouble> {
     let headers = request.headers();
     let refused = || Trouble::Forbidden("this form was not sent by a page of this console; load the page again".into());
     match headers.get(SEC_FETCH_SITE).map(|site| site.as_bytes()) {
@@ -484,7 +484,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// The session's token, if a cookie has one that may be believed here.
-pub fn cookie(app: &App, request: &Request<Body>) -> Option<String> {
+pub fn cookie(app: &App, request: &Request) -> Option<String> {
     let name = cookie_name(app.secure(request))?;
     // A browser that reached this machine through a proxy on it may have either.
     let names = if name == COOKIE_PLAIN { [COOKIE_SECURE, COOKIE_PLAIN] } else { [name, name] };
@@ -496,7 +496,7 @@ pub fn cookie(app: &App, request: &Request<Body>) -> Option<String> {
 
 /// How private the way is that a form came, for the cookie that it is answered
 /// with: a browser that says that it is at an `https` address is.
-pub fn secure(app: &App, request: &Request<Body>) -> Secure {
+pub fn secure(app: &App, request: &Request) -> Secure {
     let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     let https = origin.is_some_and(|origin| origin.starts_with("https://")) && app.console_origin() == origin;
     match app.secure(request) {
@@ -529,7 +529,7 @@ pub fn set_cookie(secure: Secure, token: &str) -> Result<String, Trouble> {
 
 /// Whether an address asks for the form for something new: `?new`. An id may be
 /// the word `new`, so no path is.
-pub fn asks_for_new(request: &Request<Body>) -> bool {
+pub fn asks_for_new(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
     form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "new")
 }

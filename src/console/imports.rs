@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{StatusCode, header};
 use multer::Multipart;
 
 use super::gate::{Form, Needs, Visit, segment};
@@ -25,7 +25,7 @@ use super::page::told;
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::pieces::{self, FactList};
 use super::sign_in::blocking;
-use super::{Console, diff, download, show};
+use super::{Console, ConsoleState, ItemPath, StepPath, diff, download, show};
 use crate::domain::{Actor, Currency, E164, Money};
 use crate::http::places::PlaceKind;
 use crate::http::waiting;
@@ -219,11 +219,7 @@ const FIELDS: &[(&str, &str)] = &[
 ];
 
 /// GET /console/p/{partner}/import
-pub async fn start(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn start(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("Import", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -231,11 +227,7 @@ pub async fn start(
 }
 
 /// GET /console/p/{partner}/import/sample.csv
-pub async fn sample(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn sample(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let place = Visit::enter(&console, &request, &partner)?.place(PlaceKind::Download)?;
     let mut sample = Some(Bytes::from_static(SAMPLE.as_bytes()));
     download::file("sample.csv", "text/csv; charset=utf-8; header=present", place, move || Ok(sample.take()))
@@ -261,11 +253,7 @@ async fn show_start(visit: &Visit, frame: Frame, choices: ImportChoices, status:
 }
 
 /// POST /console/p/{partner}/import
-pub async fn give(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn give(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     // While it comes in it takes disk, so it is counted from its first byte.
@@ -437,11 +425,7 @@ async fn settle(uploads: &Uploads, id: &str) {
 }
 
 /// GET /console/p/{partner}/import/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let frame = visit.frame("", "import").with(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -450,31 +434,17 @@ pub async fn page(
 
 /// GET /console/p/{partner}/import/{id}/rejects.csv: as the file is, so that
 /// it can be corrected and given again.
-pub async fn rejects(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn rejects(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     rows(console, partner, id, request, KeptRows::Rejected).await
 }
 
 /// GET /console/p/{partner}/import/{id}/cautions.csv: the same of the rows
 /// that have a caution.
-pub async fn cautions(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn cautions(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     rows(console, partner, id, request, KeptRows::Cautioned).await
 }
 
-async fn rows(
-    console: Arc<Console>,
-    partner: String,
-    id: String,
-    request: Request<Body>,
-    rows: KeptRows,
-) -> PageResult {
+async fn rows(console: Arc<Console>, partner: String, id: String, request: Request, rows: KeptRows) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Manager)?;
     let (uploads, service, key) =
@@ -500,11 +470,7 @@ async fn rows(
 }
 
 /// POST /console/p/{partner}/import/{id}/{step}: check, run, cancel or discard.
-pub async fn step(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, step)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn step(State(console): ConsoleState, Path((partner, id, step)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let uploads = console.app.uploads.clone();
     let (worker, auth_id, upload) = (uploads.clone(), visit.snapshot.partner.auth_id.clone(), id.clone());

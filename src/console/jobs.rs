@@ -5,17 +5,14 @@
 //! Deliberately absent: creating jobs from selected numbers (`bulk`), and their
 //! execution (`service::background::jobs`).
 
+use askama::Template;
+use axum::extract::{Path, Request, State};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::io;
-use std::sync::Arc;
-
-use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use serde_json::{Map, Value};
 
 use super::diff::Called;
 use super::gate::{Needs, Visit};
@@ -23,7 +20,7 @@ use super::number::who;
 use super::page::{Frame, PageResult, Trouble, html, html_as, mendable, redirect};
 use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{Console, diff, download, pieces, show, unknown, verbs};
+use super::{ConsoleState, ItemPath, StepPath, diff, download, pieces, show, unknown, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
 use crate::http::json::job_verb as verb_name;
@@ -129,11 +126,7 @@ struct JobPage {
 }
 
 /// GET /console/p/{partner}/jobs
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let page = page_of(query);
@@ -156,11 +149,7 @@ pub async fn list(
 }
 
 /// GET /console/p/{partner}/jobs/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let notice = diff::notice(&visit, query);
@@ -169,11 +158,7 @@ pub async fn page(
 }
 
 /// POST /console/p/{partner}/jobs/{id}/{step}: run, cancel or undo.
-pub async fn step(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, step)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn step(State(console): ConsoleState, Path((partner, id, step)): StepPath, request: Request) -> PageResult {
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let job = id.clone();
     let outcome = match step.as_str() {
@@ -199,11 +184,7 @@ pub async fn step(
 }
 
 /// GET /console/p/{partner}/jobs/{id}/rows.csv
-pub async fn rows_csv(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn rows_csv(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let query = request.uri().query().unwrap_or_default();
     let (wanted, cells) = (result_of(query), download::cells(query));

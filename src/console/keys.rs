@@ -7,16 +7,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::sign_in::blocking;
 use super::users;
-use super::{Console, diff, pieces};
+use super::{Console, ConsoleState, ItemPath, diff, pieces};
 use crate::domain::field::code;
 use crate::domain::{Dialect, FieldError, Key, KeyId, Scope, Time, entity, network};
 use crate::service::{NewKey, ServiceError, Token};
@@ -59,11 +58,7 @@ struct Keys<'a> {
 }
 
 /// GET /console/p/{partner}/keys
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -83,11 +78,7 @@ struct TypedKey {
 }
 
 /// POST /console/p/{partner}/keys
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let origin = users::origin(&console, &request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let new = match read(&visit, &form) {
@@ -104,11 +95,7 @@ pub async fn create(
 }
 
 /// POST /console/p/{partner}/keys/{id}/rotate
-pub async fn rotate(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn rotate(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let origin = users::origin(&console, &request);
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
@@ -119,11 +106,7 @@ pub async fn rotate(
 }
 
 /// POST /console/p/{partner}/keys/{id}/revoke
-pub async fn revoke(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn revoke(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let (visit, _) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let id: KeyId = id.parse().map_err(|_| Trouble::NotFound)?;
     let partner = visit.snapshot.partner.auth_id.clone();

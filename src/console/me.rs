@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::State;
-use http::{Request, StatusCode};
+use axum::extract::{Request, State};
+use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Person};
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, PREFIX};
+use super::{Console, ConsoleState, PREFIX};
 use crate::service::people::{PeopleError, UserActor, UserEdit};
 use crate::wire::html::Html;
 
@@ -82,7 +81,7 @@ struct SelfNotice {
 }
 
 /// GET /console/me
-pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn page(State(console): ConsoleState, request: Request) -> PageResult {
     let person = Person::enter(&console, &request)?;
     let done = request.uri().query().unwrap_or_default();
     let notice = match done {
@@ -96,7 +95,7 @@ pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// POST /console/me
-pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn edit(State(console): ConsoleState, request: Request) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let edit = UserEdit {
         // The offer of a zone says nothing of the name.
@@ -113,7 +112,7 @@ pub async fn edit(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// POST /console/me/password
-pub async fn password(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn password(State(console): ConsoleState, request: Request) -> PageResult {
     let (person, form) = post(&console, request).await?;
     if form.raw("new") != form.raw("again") {
         let refusal = Some(FormRefusal::field("again", "the new password was typed in two ways; type the same twice"));
@@ -126,7 +125,7 @@ pub async fn password(State(console): State<Arc<Console>>, request: Request<Body
 }
 
 /// POST /console/me/totp/begin
-pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn totp_begin(State(console): ConsoleState, request: Request) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id) = (console.app.people.clone(), person.user().id.clone());
     match blocking(move || people.totp_begin(&id)).await? {
@@ -140,7 +139,7 @@ pub async fn totp_begin(State(console): State<Arc<Console>>, request: Request<Bo
 }
 
 /// POST /console/me/totp
-pub async fn totp(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn totp(State(console): ConsoleState, request: Request) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.get("code").to_owned());
     match blocking(move || people.totp_confirm(&id, &code)).await? {
@@ -154,7 +153,7 @@ pub async fn totp(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// POST /console/me/totp/remove
-pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn totp_remove(State(console): ConsoleState, request: Request) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id, code) = (console.app.people.clone(), person.user().id.clone(), form.raw("code").to_owned());
     let result = blocking(move || people.totp_remove(&id, &code)).await?;
@@ -162,14 +161,14 @@ pub async fn totp_remove(State(console): State<Arc<Console>>, request: Request<B
 }
 
 /// POST /console/me/sessions/end
-pub async fn sessions_end(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn sessions_end(State(console): ConsoleState, request: Request) -> PageResult {
     let (person, form) = post(&console, request).await?;
     let (people, id, token) = (console.app.people.clone(), person.user().id.clone(), person.token.clone());
     let result = blocking(move || people.end_sessions(&id, Some(&token))).await?;
     finish(&console, person, form, result, "sessions").await
 }
 
-async fn post(console: &Arc<Console>, request: Request<Body>) -> Result<(Person, Form), Trouble> {
+async fn post(console: &Arc<Console>, request: Request) -> Result<(Person, Form), Trouble> {
     let person = Person::enter(console, &request)?;
     Ok((person, Form::read(request).await?))
 }

@@ -1,11 +1,8 @@
 //! One number: details, the actions that its state allows, and its history.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::diff::Called;
 use super::form::{self, FormRefusal, Wrongs};
@@ -15,7 +12,7 @@ use super::page::{Frame, PageResult, Trouble, done, html_as};
 use super::pieces::FactList;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
-use super::{Console, diff, pieces, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, pieces, show};
 use crate::checks::Check;
 use crate::domain::{Actor, E164, NumberChange, State as Stored, Status, spelling};
 use crate::inventory::names::NamedKind;
@@ -106,11 +103,7 @@ struct CallStep {
 }
 
 /// GET /console/p/{partner}/numbers/{number}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, number)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, number)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -132,9 +125,9 @@ struct OpenForm<'a> {
 
 /// POST /console/p/{partner}/numbers/{number}/{verb}
 pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, number, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
+    State(console): ConsoleState,
+    Path((partner, number, verb)): StepPath,
+    request: Request,
 ) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let number = spelling::one(&number).map_err(|_| Trouble::NotFound)?;
@@ -384,7 +377,7 @@ fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> FactL
         let line = format!("tag:{}", super::line::quoted(tag));
         pieces::link(&format!("{base}/numbers?q={}", query_value(&line)), tag)
     };
-    let tags = Html::join(row.tags().iter().map(|one| tag(one)), ", ");
+    let tags = Html::join(row.tags().iter().map(tag), ", ");
     facts.push(("Tags", if tags.is_empty() { pieces::none() } else { tags }));
     facts
 }

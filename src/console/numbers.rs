@@ -1,18 +1,15 @@
 //! The table of numbers: every list that the filter line can express, in pages.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, StatusCode};
 
 use super::gate::{Needs, Visit, asks_for_new, query_value};
 use super::line::TABS;
 use super::line::{self, FilterLine, Problem, TERMS, Term};
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
-use super::{Console, diff, pieces, show, stock, verbs};
+use super::{ConsoleState, ItemPath, diff, pieces, show, stock, verbs};
 use crate::domain::{State as Stored, Status};
 use crate::inventory::{Filter, NumberRef, Order, SortKey, Window};
 use crate::service::ServiceError;
@@ -118,11 +115,7 @@ fn kept_rows(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// GET /console/p/{partner}/numbers, and ?new for the form
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         return stock::form(&visit, request.uri().query().unwrap_or_default());
@@ -212,11 +205,7 @@ pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: 
 }
 
 /// POST /console/p/{partner}/numbers/views/{verb}: save, or remove.
-pub async fn views(
-    State(console): State<Arc<Console>>,
-    Path((partner, verb)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn views(State(console): ConsoleState, Path((partner, verb)): ItemPath, request: Request) -> PageResult {
     let part = PagePart::of(1, request.headers());
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (name, line) = (form.get("name").to_owned(), form.get("q").to_owned());

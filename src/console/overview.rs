@@ -7,16 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::Request;
+use axum::extract::{Path, Request, State};
 
 use super::chart::{self, Bar};
 use super::gate::{Visit, query_value};
 use super::line::{FilterLine, TABS, quoted};
 use super::page::{Frame, PageResult, html};
 use super::show::PageClock;
-use super::{Console, diff, show};
+use super::{Console, ConsoleState, diff, show};
 use crate::checks::{Check, CheckOptions, counts};
 use crate::domain::change::Digest;
 use crate::domain::user::{Role, User};
@@ -170,11 +168,7 @@ struct Overview {
 }
 
 /// GET /console/p/{partner}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let now = visit.clock.now;
     let (kept, snapshot) = (console.clone(), visit.snapshot.clone());

@@ -4,16 +4,15 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Person, segment};
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::sign_in::blocking;
 use super::users::administrator;
-use super::{Console, PREFIX, pieces, show};
+use super::{ConsoleState, ItemPath, PREFIX, pieces, show};
 use crate::domain::field::code;
 use crate::domain::{FieldError, PartnerId, entity};
 use crate::service::ServiceError;
@@ -41,13 +40,13 @@ struct Platform<'a> {
 }
 
 /// GET /console/platform
-pub async fn page(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn page(State(console): ConsoleState, request: Request) -> PageResult {
     let person = administrator(&console, &request)?;
     render(person, None, &Form::default()).await
 }
 
 /// POST /console/platform
-pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn create(State(console): ConsoleState, request: Request) -> PageResult {
     let person = administrator(&console, &request)?;
     let form = Form::read(request).await?;
     let (id, name) = match read(&form) {
@@ -70,11 +69,7 @@ pub async fn create(State(console): State<Arc<Console>>, request: Request<Body>)
 }
 
 /// POST /console/platform/{partner}/suspend and …/resume
-pub async fn suspend(
-    State(console): State<Arc<Console>>,
-    Path((partner, verb)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn suspend(State(console): ConsoleState, Path((partner, verb)): ItemPath, request: Request) -> PageResult {
     let person = administrator(&console, &request)?;
     Form::read(request).await?;
     let suspend = match verb.as_str() {

@@ -8,9 +8,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::chooser::Chooser;
 use super::customers::{ListView, bad_name};
@@ -21,7 +20,7 @@ use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs;
-use super::{Console, diff, numbers, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
     AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
@@ -81,7 +80,7 @@ impl RouteKind {
     }
 
     /// The kind whose page an address names.
-    fn of(request: &Request<Body>) -> RouteKind {
+    fn of(request: &Request) -> RouteKind {
         if request.uri().path().split('/').nth(4) == Some("trunks") { RouteKind::Trunk } else { RouteKind::Application }
     }
 
@@ -230,20 +229,20 @@ struct RouteList<'a> {
 }
 
 /// GET /console/p/{partner}/applications
-pub async fn applications(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> PageResult {
+pub async fn applications(console: ConsoleState, partner: Path<String>, request: Request) -> PageResult {
     list(RouteKind::Application, console, partner, request).await
 }
 
 /// GET /console/p/{partner}/trunks
-pub async fn trunks(console: State<Arc<Console>>, partner: Path<String>, request: Request<Body>) -> PageResult {
+pub async fn trunks(console: ConsoleState, partner: Path<String>, request: Request) -> PageResult {
     list(RouteKind::Trunk, console, partner, request).await
 }
 
 async fn list(
     kind: RouteKind,
-    State(console): State<Arc<Console>>,
+    State(console): ConsoleState,
     Path(partner): Path<String>,
-    request: Request<Body>,
+    request: Request,
 ) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
@@ -317,11 +316,7 @@ impl NewRoutePage<'_> {
 }
 
 /// POST /console/p/{partner}/applications, and of trunks
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let (id, name, owner) = match read(&form, &visit.snapshot) {
@@ -456,24 +451,20 @@ struct RoutePage {
 }
 
 /// GET /console/p/{partner}/applications/{id}
-pub async fn application(
-    console: State<Arc<Console>>,
-    path: Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn application(console: ConsoleState, path: ItemPath, request: Request) -> PageResult {
     page(RouteKind::Application, console, path, request).await
 }
 
 /// GET /console/p/{partner}/trunks/{id}
-pub async fn trunk(console: State<Arc<Console>>, path: Path<(String, String)>, request: Request<Body>) -> PageResult {
+pub async fn trunk(console: ConsoleState, path: ItemPath, request: Request) -> PageResult {
     page(RouteKind::Trunk, console, path, request).await
 }
 
 async fn page(
     kind: RouteKind,
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
+    State(console): ConsoleState,
+    Path((partner, id)): ItemPath,
+    request: Request,
 ) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -618,11 +609,7 @@ fn read_edit(form: &Form) -> Result<DestinationEdit, Vec<FieldError>> {
 
 /// POST /console/p/{partner}/applications/{id}/{verb}, and of trunks: rename,
 /// archive, restore, and what is done to destinations.
-pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;

@@ -8,9 +8,8 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new};
@@ -18,7 +17,7 @@ use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, done, html_as};
 use super::pieces::{self, FactList, Piece};
 use super::sign_in::blocking;
-use super::{Console, diff, keys, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, keys, show};
 use crate::checks::Check;
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Time, entity};
@@ -186,11 +185,7 @@ struct SchedulePage {
 }
 
 /// GET /console/p/{partner}/checks/schedules, and ?new for the form
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     if asks_for_new(&request) {
         visit.need(Needs::Owner)?;
@@ -217,11 +212,7 @@ pub async fn list(
 }
 
 /// POST /console/p/{partner}/checks/schedules
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let frame = || visit.frame("New schedule", "schedules");
     if form.has("preview") {
@@ -244,11 +235,7 @@ pub async fn create(
 }
 
 /// GET /console/p/{partner}/checks/schedules/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
     let frame = visit.frame("", "schedules").with(notice);
@@ -256,11 +243,7 @@ pub async fn page(
 }
 
 /// POST /console/p/{partner}/checks/schedules/{id}/{verb}
-pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     if verb == "edit" && form.has("preview") {
         let fields = previewed(&form, visit.clock.now);

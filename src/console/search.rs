@@ -5,18 +5,14 @@
 //! answer has a few of each kind, however many match.
 //! Deliberately absent: filters of numbers (`line`).
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::Request;
+use axum::extract::{Path, Request, State};
 
 use super::gate::{Visit, query_value};
 use super::line::{self, about, owner};
 use super::page::{Frame, PageResult, html};
 use super::pieces::{self, Piece};
-use super::{Console, show};
+use super::{ConsoleState, show};
 use crate::domain::{State as Stored, Status};
 use crate::http::places::PlaceKind;
 use crate::inventory::names::{NamedEntity, NamedKind, ranked};
@@ -105,11 +101,7 @@ const PLACES: &[(&str, &str, &str, For)] = &[
 
 /// GET /console/p/{partner}/search?q=…, with `kind=customer` only customers, and
 /// with `part` the results without the page around them.
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let _place = visit.place(PlaceKind::Search)?;
     let (mut q, mut kind, mut account, mut part) = (String::new(), None, String::new(), false);

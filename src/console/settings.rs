@@ -1,18 +1,15 @@
 //! The partner's settings, for owners.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
+use std::collections::BTreeMap;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit};
 use super::page::{Frame, PageResult, Trouble, done, html_as};
 use super::schedules::zones;
-use super::{Console, diff};
+use super::{ConsoleState, diff};
 use crate::billing::Period;
 use crate::domain::field::code;
 use crate::domain::quarantine::Quarantine;
@@ -48,11 +45,7 @@ struct BillingForm {
 }
 
 /// GET /console/p/{partner}/settings
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let mut notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
@@ -64,11 +57,7 @@ pub async fn page(
 }
 
 /// POST /console/p/{partner}/settings/quarantine
-pub async fn quarantine(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn quarantine(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let chosen = match (form.has("reset"), read(&form)) {
         (true, _) => None,
@@ -86,11 +75,7 @@ pub async fn quarantine(
 }
 
 /// POST /console/p/{partner}/settings/billing
-pub async fn billing(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn billing(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let after_expiry = AfterExpiry::parse(form.get("after_expiry"));
     if after_expiry.is_none() {

@@ -3,17 +3,15 @@
 //! Deliberately absent: whether a password is right, and how often one may try
 //! (`service::people`).
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 use http::header::{self, HeaderValue};
-use http::{Request, StatusCode};
 
 use super::gate::{self, Form, Person};
 use super::page::{PageResult, Trouble, html, html_as, redirect};
-use super::{Console, PREFIX};
+use super::{ConsoleState, PREFIX};
 use crate::http::{peer, waiting};
 use crate::service::people::{PeopleError, SignIn};
 
@@ -52,14 +50,14 @@ fn back(text: &str) -> &str {
     if ours { text } else { PREFIX }
 }
 
-fn query_back(request: &Request<Body>) -> String {
+fn query_back(request: &Request) -> String {
     let query = request.uri().query().unwrap_or_default();
     let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "back");
     found.map_or(String::new(), |(_, value)| value.into_owned())
 }
 
 /// GET /console/sign-in
-pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn form(State(console): ConsoleState, request: Request) -> PageResult {
     if Person::enter(&console, &request).is_ok() {
         return redirect(PREFIX);
     }
@@ -68,7 +66,7 @@ pub async fn form(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// POST /console/sign-in
-pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn sign_in(State(console): ConsoleState, request: Request) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let form = Form::read(request).await?;
@@ -95,7 +93,7 @@ pub async fn sign_in(State(console): State<Arc<Console>>, request: Request<Body>
 }
 
 /// POST /console/code
-pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn code(State(console): ConsoleState, request: Request) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let token = gate::cookie(&console.app, &request).unwrap_or_default();
@@ -116,13 +114,13 @@ pub async fn code(State(console): State<Arc<Console>>, request: Request<Body>) -
 }
 
 /// GET /console/code
-pub async fn code_form(request: Request<Body>) -> PageResult {
+pub async fn code_form(request: Request) -> PageResult {
     let to = query_back(&request);
     html(&CodePage { title: "One more step", build: crate::BUILD, error: None, back: back(&to) })
 }
 
 /// POST /console/sign-out
-pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn sign_out(State(console): ConsoleState, request: Request) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     if let Some(token) = gate::cookie(&console.app, &request) {
         let people = console.app.people.clone();
@@ -132,7 +130,7 @@ pub async fn sign_out(State(console): State<Arc<Console>>, request: Request<Body
 }
 
 /// GET /console/set-up/{link}
-pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<String>) -> PageResult {
+pub async fn set_up_form(State(console): ConsoleState, Path(link): Path<String>) -> PageResult {
     let people = console.app.people.clone();
     let asked = link.clone();
     match signing(move || people.link_user(&asked)).await? {
@@ -152,11 +150,7 @@ pub async fn set_up_form(State(console): State<Arc<Console>>, Path(link): Path<S
 }
 
 /// POST /console/set-up/{link}
-pub async fn set_up(
-    State(console): State<Arc<Console>>,
-    Path(link): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn set_up(State(console): ConsoleState, Path(link): Path<String>, request: Request) -> PageResult {
     let secure = gate::secure(&console.app, &request);
     let from = console.app.client(request.headers(), peer(request.extensions()));
     let form = Form::read(request).await?;

@@ -4,19 +4,16 @@
 //! code; numbers may have the spaces that people write them with.
 //! Deliberately absent: files (`import`).
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Frame, PageResult, done, html_as, told};
 use super::verbs::Choices;
-use super::{Console, show};
+use super::{ConsoleState, show};
 use crate::domain::{E164, FieldError};
 use crate::http::body::BodyFields;
 use crate::http::manage;
@@ -43,11 +40,7 @@ pub fn form(visit: &Visit, query: &str) -> PageResult {
 }
 
 /// POST /console/p/{partner}/numbers
-pub async fn add(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn add(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     let stock = match read(&form) {
         Ok(stock) => stock,

@@ -5,18 +5,14 @@
 //! reading of the log, so figures are those of the costs and of the invoices.
 //! Invariant: no chart has two currencies. Deliberately absent: forecasts.
 
-use std::sync::Arc;
-
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::Request;
+use axum::extract::{Path, Request, State};
 
 use super::chart::{self, Bar};
 use super::costs::name_of;
 use super::gate::Visit;
 use super::page::{Frame, PageResult, Trouble, html};
-use super::{Console, show};
+use super::{ConsoleState, show};
 use crate::billing::Sum;
 use crate::domain::Currency;
 use crate::http::costs::{self, MonthRental};
@@ -57,11 +53,7 @@ struct Charged {
 }
 
 /// GET /console/p/{partner}/costs/trend
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     let billed = costs::year(&visit.console.app, &visit.snapshot, MONTHS, visit.clock.now).await;
     let billed = billed.map_err(Trouble::Internal)??;

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Person, Visit};
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
-use super::{Console, PREFIX, pieces};
+use super::{Console, ConsoleState, ItemPath, PREFIX, pieces};
 use crate::domain::user::{Role, User};
 use crate::domain::{PartnerKey, UserId};
 use crate::service::people::{Audited, NewUser, PeopleError, UserActor, UserEdit};
@@ -82,58 +81,42 @@ struct PeoplePlace {
 }
 
 /// GET /console/p/{partner}/users
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let place = of_partner(&console, &request, &partner)?;
     render(place, None, before(&request), &Form::default()).await
 }
 
 /// GET /console/administrators
-pub async fn administrators(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn administrators(State(console): ConsoleState, request: Request) -> PageResult {
     let place = of_platform(&console, &request)?;
     render(place, None, before(&request), &Form::default()).await
 }
 
 /// POST /console/p/{partner}/users
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let place = of_partner(&console, &request, &partner)?;
     add(place, Form::read(request).await?).await
 }
 
 /// POST /console/administrators
-pub async fn administrator_create(State(console): State<Arc<Console>>, request: Request<Body>) -> PageResult {
+pub async fn administrator_create(State(console): ConsoleState, request: Request) -> PageResult {
     let place = of_platform(&console, &request)?;
     add(place, Form::read(request).await?).await
 }
 
 /// POST /console/p/{partner}/users/{id}
-pub async fn edit(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn edit(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let place = of_partner(&console, &request, &partner)?;
     change(place, id, Form::read(request).await?).await
 }
 
 /// POST /console/administrators/{id}
-pub async fn administrator_edit(
-    State(console): State<Arc<Console>>,
-    Path(id): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn administrator_edit(State(console): ConsoleState, Path(id): Path<String>, request: Request) -> PageResult {
     let place = of_platform(&console, &request)?;
     change(place, id, Form::read(request).await?).await
 }
 
-fn of_partner(console: &Arc<Console>, request: &Request<Body>, partner: &str) -> Result<PeoplePlace, Trouble> {
+fn of_partner(console: &Arc<Console>, request: &Request, partner: &str) -> Result<PeoplePlace, Trouble> {
     let visit = Visit::enter(console, request, partner)?;
     visit.need(Needs::Owner)?;
     let (frame, key) = (visit.frame("Users", "users"), visit.snapshot.key);
@@ -148,7 +131,7 @@ fn of_partner(console: &Arc<Console>, request: &Request<Body>, partner: &str) ->
     })
 }
 
-fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<PeoplePlace, Trouble> {
+fn of_platform(console: &Arc<Console>, request: &Request) -> Result<PeoplePlace, Trouble> {
     let person = administrator(console, request)?;
     let frame = person.frame("Administrators", "platform");
     Ok(PeoplePlace {
@@ -163,13 +146,13 @@ fn of_platform(console: &Arc<Console>, request: &Request<Body>) -> Result<People
 
 /// The signed-in user, if they are a platform administrator.
 /// Others are told what they would be told of any address that is not there.
-pub fn administrator(console: &Arc<Console>, request: &Request<Body>) -> Result<Person, Trouble> {
+pub fn administrator(console: &Arc<Console>, request: &Request) -> Result<Person, Trouble> {
     let person = Person::enter(console, request)?;
     if person.role() == Role::Administrator { Ok(person) } else { Err(Trouble::NotFound) }
 }
 
 /// Where this console is: `console.url`, or the address that the browser asked.
-pub fn origin(console: &Arc<Console>, request: &Request<Body>) -> String {
+pub fn origin(console: &Arc<Console>, request: &Request) -> String {
     use crate::http::Secure;
     if let Some(url) = console.app.console_url() {
         return url.to_owned();
@@ -182,7 +165,7 @@ pub fn origin(console: &Arc<Console>, request: &Request<Body>) -> String {
     format!("{scheme}://{host}")
 }
 
-fn before(request: &Request<Body>) -> Option<u64> {
+fn before(request: &Request) -> Option<u64> {
     let query = request.uri().query().unwrap_or_default();
     let (_, id) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "before")?;
     id.parse().ok()

@@ -7,16 +7,15 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{Request, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{Console, diff, keys, pieces, show};
+use super::{ConsoleState, ItemPath, StepPath, diff, keys, pieces, show};
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{FieldError, Time, entity};
 use crate::service::background::webhooks::event::{kinds, known};
@@ -134,11 +133,7 @@ struct WebhookPage {
 }
 
 /// GET /console/p/{partner}/checks/webhooks
-pub async fn list(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let notice = plain(diff::notice(&visit, request.uri().query().unwrap_or_default()));
@@ -147,11 +142,7 @@ pub async fn list(
 }
 
 /// POST /console/p/{partner}/checks/webhooks
-pub async fn create(
-    State(console): State<Arc<Console>>,
-    Path(partner): Path<String>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let made = match read(&form) {
         Ok((name, url, events)) => {
@@ -181,11 +172,7 @@ pub async fn create(
 }
 
 /// GET /console/p/{partner}/checks/webhooks/{id}
-pub async fn page(
-    State(console): State<Arc<Console>>,
-    Path((partner, id)): Path<(String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
     visit.need(Needs::Owner)?;
     let query = request.uri().query().unwrap_or_default();
@@ -195,11 +182,7 @@ pub async fn page(
 }
 
 /// POST /console/p/{partner}/checks/webhooks/{id}/{verb}
-pub async fn act(
-    State(console): State<Arc<Console>>,
-    Path((partner, id, verb)): Path<(String, String, String)>,
-    request: Request<Body>,
-) -> PageResult {
+pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
     let expected = match form.get("version").parse() {
         Ok(tag) => Expected::Versions(vec![tag]),

@@ -462,7 +462,7 @@ impl PendingRows {
     fn bytes(&self) -> usize {
         // A set of fields with its map entry takes about this much.
         const SAID_BYTES: usize = 640;
-        self.wanted.len() * size_of::<ComparedRow>() + self.said.len() * SAID_BYTES + self.accounts.len() * 16
+        self.wanted.len() * size_of::<ComparedRow>() + self.said.values().len() * SAID_BYTES + self.accounts.len() * 16
     }
 
     fn clear(&mut self) {
@@ -572,7 +572,7 @@ impl<'a, 't> ImportRun<'a, 't> {
 
     fn batch(&mut self, batch: &mut PendingRows) -> Result<(), ImportError> {
         batch.wanted.sort_unstable();
-        self.said = vec![RowFacts::default(); batch.said.len()];
+        self.said = vec![RowFacts::default(); batch.said.values().len()];
         for &(line, said) in &batch.accounts {
             let fields = &batch.said.values()[said as usize];
             if let Cell::Value(account) = &fields.account {
