@@ -222,7 +222,7 @@ impl<'c> Ledger<'c> {
 
     fn place(&mut self, id: &AccountId) -> u32 {
         let place = self.accounts.place(id.clone(), None);
-        self.names.resize(self.accounts.len(), None);
+        self.names.resize(self.accounts.values().len(), None);
         place
     }
 

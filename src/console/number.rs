@@ -377,7 +377,7 @@ fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> FactL
         let line = format!("tag:{}", super::line::quoted(tag));
         pieces::link(&format!("{base}/numbers?q={}", query_value(&line)), tag)
     };
-    let tags = Html::join(row.tags().iter().map(|one| tag(one)), ", ");
+    let tags = Html::join(row.tags().iter().map(tag), ", ");
     facts.push(("Tags", if tags.is_empty() { pieces::none() } else { tags }));
     facts
 }

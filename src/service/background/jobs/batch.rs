@@ -62,7 +62,7 @@ impl Verdicts {
     }
 
     fn check(&self, rows: u64) -> Result<(), StoreError> {
-        let places = self.runs.iter().all(|&(_, place)| (place as usize) < self.distinct.len());
+        let places = self.runs.iter().all(|&(_, place)| self.distinct.get(place).is_some());
         let counted: u64 = self.runs.iter().map(|&(count, _)| u64::from(count)).sum();
         if places && counted == rows { Ok(()) } else { Err(corrupt("its verdicts do not fit its rows")) }
     }
