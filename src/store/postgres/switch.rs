@@ -20,8 +20,8 @@ use tokio_postgres::types::ToSql;
 use super::PgStore;
 use super::address::Address;
 use super::core::{COMMIT, Core, PooledConnection};
-use super::runs::values;
-use super::schema::{Form, SWITCH};
+use super::put::values;
+use super::schema::{SWITCH, TableForm};
 use super::trouble::trouble;
 use crate::domain::runs::Group;
 use crate::store::rows::*;
@@ -155,7 +155,7 @@ impl Switch<'_> {
             return Err(SwitchError::Running);
         }
         self.report.partners = self.count("SELECT count(*) FROM partner")? as u64;
-        if Form::of(self.core, &self.link)? == Form::Runs {
+        if TableForm::of(self.core, &self.link)? == TableForm::Runs {
             self.report.before = true;
             return self.count_rows();
         }
