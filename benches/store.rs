@@ -303,6 +303,31 @@ fn write(folder: &Path, path: &Path) {
     at_least("assigns ÷ raw synced writes", ours / bare, "times", 5.0, 10.0);
     drop(file);
     let _ = std::fs::remove_file(raw);
+    cost(&store, &targets);
+}
+
+/// What a durable verb costs in time of processors, with the index after it.
+fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
+    let replica = Arc::new(Replica::load(store.clone()).expect("loads"));
+    let mut round = 1_000;
+    let mut used = |writers: usize, each: usize| {
+        let mut best = f64::INFINITY;
+        for _ in 0..3 {
+            round += 1;
+            let before = shared::processor_micros(ClockId::ProcessCPUTime);
+            std::thread::scope(|scope| {
+                for targets in targets.chunks(each).take(writers) {
+                    let service = verbs(store.clone()).replica(replica.clone());
+                    scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, round)));
+                }
+            });
+            let took = shared::processor_micros(ClockId::ProcessCPUTime) - before;
+            best = best.min(took / (2 * writers * each) as f64);
+        }
+        best
+    };
+    at_most(&format!("processors' time of a verb, {WRITERS} writers"), used(WRITERS, WRITES_EACH), "µs", 40.0, 30.0);
+    at_most("processors' time of a verb, one writer", used(1, 10 * WRITES_EACH), "µs", 60.0, 45.0);
 }
 
 /// The 99.9th percentile of reads, in microseconds, over a second.

@@ -30,6 +30,7 @@ pub mod set;
 mod sieve;
 mod table;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -351,7 +352,8 @@ impl Snapshot {
         let Change { version, at, entities, numbers, .. } = &logged.change;
         let mut applying = self.clone().apply(*version, *at, entities, &logged.previous)?;
         applying.numbers(&RunChange::all(numbers.iter().cloned()))?;
-        Ok(applying.finish(logged.digest))
+        applying.end(logged.digest);
+        applying.finish()
     }
 
     /// Begins one more change, whose numbers come in pieces.
@@ -362,6 +364,11 @@ impl Snapshot {
         entities: &[EntityChange],
         previous: &Digest,
     ) -> Result<Applying, Misfit> {
+        self.begin(version, entities, previous)?;
+        Ok(Applying { next: self, at, pending: BTreeMap::new() })
+    }
+
+    fn begin(&mut self, version: u64, entities: &[EntityChange], previous: &Digest) -> Result<(), Misfit> {
         if version != self.version + 1 {
             return Err(Misfit::Gap { expected: self.version + 1, found: version });
         }
@@ -382,7 +389,7 @@ impl Snapshot {
                 EntityChange::Setting(edit) => Arc::make_mut(&mut self.settings).put(edit.after.clone()),
             }
         }
-        Ok(Applying { next: self, at })
+        Ok(())
     }
 
     /// The snapshot before its last change. What the change created is unknown
@@ -416,13 +423,10 @@ impl Snapshot {
         Reverting { past: self, to, at, entities, previous }
     }
 
-    /// Makes numbers that are as their `before` as their `after`, last changed
-    /// by `version`. Sorted, each number once.
-    fn edit(&mut self, edits: &[RunChange], at: Time, version: u64) -> Result<(), Misfit> {
-        if edits.is_empty() {
-            return Ok(());
-        }
-        let mut rows = Vec::with_capacity(edits.len());
+    /// Makes numbers that are as their `before` as their `after`, each with the version
+    /// that changed it last. Sorted, each number once.
+    fn edit<'e>(&mut self, edits: impl Iterator<Item = (&'e RunChange, u64)>, at: Time) -> Result<(), Misfit> {
+        let mut rows = Vec::new();
         let mut all = Vec::new();
         let mut accounts: BTreeMap<usize, Vec<SetEdit>> = BTreeMap::new();
         let mut applications: BTreeMap<usize, Vec<SetEdit>> = BTreeMap::new();
@@ -431,7 +435,7 @@ impl Snapshot {
         let stored = self.rows.clone();
         let mut seeker = stored.seeker();
         let mut old: Vec<UnpackedRun> = Vec::new();
-        for edit in edits {
+        for (edit, version) in edits {
             let (first, last) = (edit.first.digits(), edit.next() - 1);
             old.clear();
             seeker.runs(first, last, &mut old);
@@ -466,6 +470,9 @@ impl Snapshot {
             old.first().into_iter().for_each(|run| self.note_due(run.row, -(edit.count as i64)));
             new.into_iter().for_each(|row| self.note_due(row, edit.count as i64));
             rows.push(RowEdit { first, last, row: new });
+        }
+        if rows.is_empty() {
+            return Ok(());
         }
         self.rows = stored.edited(&rows);
         self.all = self.all.edited(&all);
@@ -892,26 +899,75 @@ impl Snapshot {
     }
 }
 
-/// A snapshot that a change is being applied to.
+/// A snapshot that changes are being applied to.
 pub struct Applying {
     next: Snapshot,
     at: Time,
+    /// Single numbers that changed, each with the version that did so last. Those of
+    /// many changes go into the index together, since it is copied leaf by leaf.
+    pending: BTreeMap<E164, (RunChange, u64)>,
 }
 
 impl Applying {
+    /// How many single numbers wait at the most.
+    const PENDING_MAX: usize = 16_384;
+
+    /// Begins one more change, as [`Snapshot::apply`] does, after the end of the last.
+    pub fn apply(
+        &mut self,
+        version: u64,
+        at: Time,
+        entities: &[EntityChange],
+        previous: &Digest,
+    ) -> Result<(), Misfit> {
+        self.at = at;
+        self.next.begin(version, entities, previous)
+    }
+
     /// Some numbers of the change, sorted, each in one piece.
     pub fn numbers(&mut self, numbers: &[RunChange]) -> Result<(), Misfit> {
         for (account, at) in numbers.iter().filter_map(|edit| edit.loss(self.at)) {
             self.next.note_lost(account, at);
         }
         let version = self.next.version;
-        self.next.edit(numbers, self.at, version)
+        let fit = self.pending.len() + numbers.len() <= Applying::PENDING_MAX;
+        if fit && numbers.iter().all(|change| change.count == 1) {
+            return numbers.iter().try_for_each(|change| self.merge(change, version));
+        }
+        self.flush()?;
+        self.next.edit(numbers.iter().map(|change| (change, version)), self.at)
     }
 
-    /// The snapshot, once all numbers came; `head` is the digest of the change.
-    pub fn finish(mut self, head: Digest) -> Snapshot {
+    /// Makes two changes of a number one.
+    fn merge(&mut self, change: &RunChange, version: u64) -> Result<(), Misfit> {
+        match self.pending.entry(change.first) {
+            Entry::Vacant(new) => drop(new.insert((change.clone(), version))),
+            Entry::Occupied(known) if known.get().0.after != change.before => {
+                return Err(Misfit::Before { number: change.first });
+            }
+            Entry::Occupied(mut known) => {
+                let (known, last) = known.get_mut();
+                known.after.clone_from(&change.after);
+                *last = version;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Misfit> {
+        let pending = std::mem::take(&mut self.pending);
+        self.next.edit(pending.values().map(|(change, version)| (change, *version)), self.at)
+    }
+
+    /// All numbers of the change came; `head` is its digest.
+    pub fn end(&mut self, head: Digest) {
         self.next.head = head;
-        self.next
+    }
+
+    /// The snapshot after the changes.
+    pub fn finish(mut self) -> Result<Snapshot, Misfit> {
+        self.flush()?;
+        Ok(self.next)
     }
 }
 
@@ -930,7 +986,7 @@ impl Reverting {
         for edit in numbers.iter_mut() {
             std::mem::swap(&mut edit.before, &mut edit.after);
         }
-        self.past.edit(numbers, self.at, 0)
+        self.past.edit(numbers.iter().map(|change| (change, 0)), self.at)
     }
 
     /// The snapshot, once all numbers came: what they are now may refer to what

@@ -265,8 +265,9 @@ impl std::fmt::Debug for ShownNumber {
 /// How a write ended that was done.
 #[derive(Debug)]
 pub enum WriteOutcome {
-    /// Now; no version if all was so already.
-    Done { shown: VerbOutcome, version: Option<u64> },
+    /// Now; no version if all was so already. If the answer is kept for retries, it is
+    /// rendered.
+    Done { shown: VerbOutcome, version: Option<u64>, rendered: Option<Rendered> },
     /// Before, by a request of which this is a retry.
     Again(Rendered),
 }
@@ -511,7 +512,7 @@ impl Service {
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<VerbOutcome, ServiceError> + Send,
     ) -> Result<WriteOutcome, ServiceError> {
         enum Decided {
-            Now(VerbOutcome),
+            Now(VerbOutcome, Option<Rendered>),
             Before(Rendered),
         }
         let mut tried = None;
@@ -520,7 +521,7 @@ impl Service {
                 tried = Some(draft(transaction)?);
                 return Err(ServiceError::DryRun);
             }
-            let Some(retry) = &self.retry else { return Ok(Decided::Now(draft(transaction)?)) };
+            let Some(retry) = &self.retry else { return Ok(Decided::Now(draft(transaction)?, None)) };
             let since = Time::now().plus(-RETRY_SECONDS);
             if let Some(Answered { fingerprint, status, etag, body }) = transaction.answered(&retry.key, since)? {
                 return match fingerprint == retry.fingerprint {
@@ -529,14 +530,14 @@ impl Service {
                 };
             }
             let shown = draft(transaction)?;
-            let Rendered { status, etag, body } = (retry.render)(&shown);
-            let fingerprint = retry.fingerprint;
+            let rendered = (retry.render)(&shown);
+            let (fingerprint, Rendered { status, etag, body }) = (retry.fingerprint, rendered.clone());
             transaction.put_answered(&retry.key, &Answered { fingerprint, status, etag, body })?;
-            Ok(Decided::Now(shown))
+            Ok(Decided::Now(shown, Some(rendered)))
         });
         if let (Err(ServiceError::DryRun), Some(shown)) = (&done, tried) {
             self.catch_up(key)?;
-            return Ok(WriteOutcome::Done { shown, version: None });
+            return Ok(WriteOutcome::Done { shown, version: None, rendered: None });
         }
         let done = match done {
             Ok(done) => done,
@@ -555,7 +556,7 @@ impl Service {
             }
         }
         Ok(match done.value {
-            Decided::Now(shown) => WriteOutcome::Done { shown, version: done.version },
+            Decided::Now(shown, rendered) => WriteOutcome::Done { shown, version: done.version, rendered },
             Decided::Before(rendered) => WriteOutcome::Again(rendered),
         })
     }

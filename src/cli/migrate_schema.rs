@@ -44,26 +44,25 @@ impl MigrateSchema {
         bar.finish();
         let switched = !self.dry_run && !report.before;
         if global.json {
-            let SwitchReport { before, partners, copied, rows, locked, earlier_node } = report;
+            let SwitchReport { before, partners, copied, numbers, rows, locked, earlier_node } = report;
             let earlier_node = earlier_node.map(|(work, holder)| json!({ "work": work, "holder": holder }));
             output::json(&json!({
-                "switched": switched, "before": before, "partners": partners, "copied": copied, "rows": rows,
-                "locked_ms": locked.as_millis() as u64, "earlier_node": earlier_node,
+                "switched": switched, "before": before, "partners": partners, "numbers": numbers, "rows": rows,
+                "copied": copied, "locked_ms": locked.as_millis() as u64, "earlier_node": earlier_node,
             }))?;
             return Ok(Outcome::Done);
         }
-        let SwitchReport { before, partners, copied, rows, locked, earlier_node } = report;
+        let SwitchReport { before, partners, numbers, rows, locked, earlier_node, .. } = report;
+        let all = format!("{numbers} numbers of {partners} partners are {rows} rows");
         output::line(&match (before, switched) {
-            (true, _) => format!("nothing to do: the numbers of {partners} partners are {rows} rows"),
+            (true, _) => format!("nothing to do: {all}"),
             (false, true) => format!(
-                "switched: {copied} numbers of {partners} partners were copied, are {rows} rows, and agree by digest; \
-                 writes waited for at most {} ms",
+                "switched: {all} and agree with the earlier ones by digest; writes waited for at most {} ms",
                 locked.as_millis()
             ),
-            (false, false) => format!(
-                "rehearsed: {copied} numbers of {partners} partners were copied, are {rows} rows, and agree by digest; \
-                 nothing was switched"
-            ),
+            (false, false) => {
+                format!("rehearsed: {all} and agree with the earlier ones by digest; nothing was switched")
+            }
         })?;
         if let Some((work, holder)) = earlier_node {
             output::line(&format!(

@@ -414,7 +414,7 @@ fn print_called(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
 
 /// Prints what a verb left.
 pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bool) -> Result<Outcome, CliError> {
-    let service::WriteOutcome::Done { shown, version } = outcome else { return Ok(Outcome::Done) };
+    let service::WriteOutcome::Done { shown, version, .. } = outcome else { return Ok(Outcome::Done) };
     match &shown {
         VerbOutcome::Number(shown) => print_row(global, shown.row())?,
         VerbOutcome::Block { first, last, numbers, version } if global.json => {

@@ -187,10 +187,22 @@ pub fn lookup(number: u64) -> Plan {
     Plan { number_type, country, region, valid }
 }
 
+/// The numbers from one to another as ranges, first and last, of which [`lookup`] and
+/// [`judge`] say the same. A block of an operator is a few of them, so it costs a few
+/// look-ups however many numbers it has.
+pub fn alike(first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
+    let mut next = first;
+    std::iter::from_fn(move || {
+        let from = next;
+        let to = if from < last { alike_until(from).min(last) } else { last };
+        next = to + 1;
+        (from <= last).then_some((from, to))
+    })
+}
+
 /// The last of the numbers after this one, without a gap, of which [`lookup`] and
-/// [`judge`] say for sure what they say of this one. A block of an operator is a few
-/// such ranges, so it costs a few look-ups however many numbers it has.
-pub fn alike_until(number: u64) -> u64 {
+/// [`judge`] say for sure what they say of this one.
+fn alike_until(number: u64) -> u64 {
     /// More digits than the rules of `lookup` look at.
     const PREFIX_DIGITS: usize = 6;
     const REST_DIGITS_MAX: usize = 6;

@@ -76,12 +76,12 @@ impl Write {
             told::version(version);
         }
         match outcome? {
-            WriteOutcome::Done { shown, version } => {
+            WriteOutcome::Done { shown, version, rendered } => {
                 // And what it made, exactly.
                 if let Some(version) = version {
                     told::version(version);
                 }
-                Ok(answer::respond(json::render(&shown)))
+                Ok(answer::respond(rendered.unwrap_or_else(|| json::render(&shown))))
             }
             WriteOutcome::Again(rendered) => Ok(answer::respond(rendered)),
         }

@@ -39,7 +39,7 @@ use self::directory::Directory;
 use self::past::Pasts;
 use crate::domain::change::GENESIS;
 use crate::domain::{E164, KeptDigest, KeyId, PartnerId, PartnerKey, RowDigest, Time};
-use crate::inventory::{Image, Loader, Misfit, Snapshot};
+use crate::inventory::{Applying, Image, Loader, Misfit, Snapshot};
 use crate::service::replica::refusals::Refusals;
 use crate::store::{self, BatchRow, Incarnation, Load, Loaded, LogHead, LogPiece, NumberBatch, Store, StoreError};
 
@@ -1096,25 +1096,37 @@ pub(super) fn replayed(
     progress: &mut dyn FnMut(),
 ) -> Result<Option<Snapshot>, Setback> {
     let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
-    let mut applying = None;
+    let mut applying: Option<Applying> = None;
     store::follow(store, key, (after, through), |piece| {
         match piece {
             LogPiece::Entry { version, entry, entities, previous } => {
                 progress();
-                let before = match snapshot.take() {
-                    Some(before) => before,
-                    None => Snapshot::uncreated(key, &entities)?,
-                };
-                applying = Some(before.apply(version, entry.at, &entities, &previous)?);
+                match &mut applying {
+                    Some(applying) => applying.apply(version, entry.at, &entities, &previous)?,
+                    None => {
+                        let before = match snapshot.take() {
+                            Some(before) => before,
+                            None => Snapshot::uncreated(key, &entities)?,
+                        };
+                        applying = Some(before.apply(version, entry.at, &entities, &previous)?);
+                    }
+                }
             }
             LogPiece::Numbers(numbers) => {
                 if let Some(applying) = &mut applying {
                     applying.numbers(&numbers)?;
                 }
             }
-            LogPiece::End { digest } => snapshot = applying.take().map(|applying| applying.finish(digest)),
+            LogPiece::End { digest } => {
+                if let Some(applying) = &mut applying {
+                    applying.end(digest);
+                }
+            }
         }
         Ok::<(), Setback>(())
     })?;
-    Ok(snapshot)
+    match applying {
+        Some(applying) => Ok(Some(applying.finish()?)),
+        None => Ok(snapshot),
+    }
 }

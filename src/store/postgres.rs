@@ -22,6 +22,7 @@ mod each;
 mod load;
 mod people;
 mod pooler;
+mod put;
 mod runs;
 mod schema;
 mod shelf;
@@ -44,7 +45,7 @@ pub(super) use self::trouble::trouble;
 use self::beside::SideTables;
 use self::core::{COMMIT, Core, PooledConnection, rows as ask};
 use self::people::PgPeople;
-use self::schema::Form;
+use self::schema::TableForm;
 use self::shelf::{PgShelf, version_at};
 use self::transaction::Lane;
 use super::group::GroupCommit;
@@ -113,7 +114,7 @@ impl PgStore {
 
     /// Whether neighbours with equal values are one row.
     pub(super) fn stores_runs(&self) -> Result<bool, StoreError> {
-        Ok(self.core.read(|link| Form::of(&self.core, link))? == Form::Runs)
+        Ok(self.core.read(|link| TableForm::of(&self.core, link))? == TableForm::Runs)
     }
 
     pub(super) fn core(&self) -> &Core {
@@ -486,10 +487,10 @@ impl Store for PgStore {
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let mut wrong = Vec::new();
         // What a replay from the first entry to the head would not meet.
-        let form = self.core.read(|link| Form::of(&self.core, link))?;
+        let form = self.core.read(|link| TableForm::of(&self.core, link))?;
         let numbers: &[(&str, &str)] = match form {
-            Form::Each => each::INTEGRITY,
-            Form::Runs => runs::INTEGRITY,
+            TableForm::Each => each::INTEGRITY,
+            TableForm::Runs => runs::INTEGRITY,
         };
         let log = [
             (

@@ -54,15 +54,12 @@ impl Scan {
     /// The doubtful numbers of a run. A range of the plan whose numbers are all valid
     /// is looked up once.
     pub fn doubts(&mut self, run: NumberRun, mut take: impl FnMut(E164, Doubt)) {
-        let (mut next, last) = (run.first.digits(), run.last().digits());
-        while next <= last {
-            let alike = if next < last { super::alike_until(next).min(last) } else { next };
-            if next == alike || !super::lookup(next).valid {
-                for number in (next..=alike).filter_map(E164::new) {
+        for (first, last) in super::alike(run.first.digits(), run.last().digits()) {
+            if first == last || !super::lookup(first).valid {
+                for number in (first..=last).filter_map(E164::new) {
                     self.doubt(number).into_iter().for_each(|doubt| take(number, doubt));
                 }
             }
-            next = alike + 1;
         }
     }
 

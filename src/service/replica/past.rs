@@ -9,7 +9,6 @@
 //! as they do, and shares unchanged parts with the present (copy-on-write).
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use tracing::error;
 
 use super::Replica;
 use crate::domain::change::GENESIS;
-use crate::domain::{E164, NumberChange, PartnerKey, RunChange, Time};
+use crate::domain::{E164, NumberRun, PartnerKey, RunChange, Time};
 use crate::inventory::{Misfit, Snapshot};
 use crate::service::{ServiceError, corrupt};
 use crate::store::{LogPiece, Store, StoreError, follow};
@@ -135,10 +134,40 @@ pub(in crate::service) fn back(
 
 /// How many changes are taken back together at most. A number is then edited
 /// once, however often they changed it.
-const STEP_MAX: u64 = 16_384;
-/// How many numbers they have at most: what is taken back together is held in
-/// memory.
-const STEP_NUMBERS_MAX: u64 = 65_536;
+const STEP_MAX: u64 = 131_072;
+/// How many runs of numbers they have at most: what is taken back together is held
+/// in memory.
+const STEP_RUNS_MAX: usize = 131_072;
+
+/// What changes did together, as runs that do not overlap, by their first numbers.
+#[derive(Default)]
+struct NetChanges(BTreeMap<E164, RunChange>);
+
+impl NetChanges {
+    /// Adds a change that came after those that are here.
+    fn add(&mut self, change: RunChange) {
+        let (mut next, end) = (change.first.digits(), change.next());
+        self.split(next);
+        self.split(end);
+        let mut new = Vec::new();
+        for known in self.0.range_mut(change.first..=change.run().last()).map(|(_, known)| known) {
+            new.extend(NumberRun::between(next, known.first.digits() - 1));
+            known.after.clone_from(&change.after);
+            next = known.next();
+        }
+        new.extend(NumberRun::between(next, end - 1));
+        self.0.extend(new.into_iter().map(|run| (run.first, change.of(run))));
+    }
+
+    /// Makes two of a run that has numbers before and from some digits on.
+    fn split(&mut self, at: u64) {
+        let Some(first) = E164::new(at) else { return };
+        let Some((_, run)) = self.0.range_mut(..first).next_back().filter(|(_, run)| run.next() > at) else { return };
+        let behind = RunChange { first, count: run.next() - at, ..run.clone() };
+        run.count -= behind.count;
+        self.0.insert(first, behind);
+    }
+}
 
 /// Why changes were not taken back together.
 enum Ended {
@@ -161,7 +190,7 @@ fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, 
         Ended::Failed(corrupt(misfit.to_string()))
     };
     let (mut first, mut all_entities, mut head) = (None, Vec::new(), None);
-    let mut numbers: BTreeMap<E164, NumberChange> = BTreeMap::new();
+    let mut net = NetChanges::default();
     follow(store, key, (to, last.version), |piece| {
         match piece {
             LogPiece::Entry { version, entry, entities, previous } => {
@@ -172,15 +201,9 @@ fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, 
                 all_entities.extend(entities);
             }
             LogPiece::Numbers(edits) => {
-                let more: u64 = edits.iter().map(|edit| edit.count).sum();
-                if numbers.len() as u64 + more > STEP_NUMBERS_MAX {
+                edits.into_iter().for_each(|edit| net.add(edit));
+                if net.0.len() > STEP_RUNS_MAX {
                     return Err(Ended::Large);
-                }
-                for edit in edits.iter().flat_map(RunChange::numbers) {
-                    match numbers.entry(edit.number) {
-                        Entry::Occupied(mut known) => known.get_mut().after = edit.after,
-                        Entry::Vacant(new) => drop(new.insert(edit)),
-                    }
                 }
             }
             LogPiece::End { digest } => head = Some(digest),
@@ -190,7 +213,7 @@ fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, 
     let gone = || Ended::Failed(corrupt(format!("version {} of partner {key} is gone", to + 1)));
     let ((at, previous), head) = first.zip(head).ok_or_else(gone)?;
     let mut reverting = last.clone().revert_to(to, at, all_entities, previous);
-    reverting.numbers(&mut RunChange::all(numbers.into_values())).map_err(misfits)?;
+    reverting.numbers(&mut net.0.into_values().collect::<Vec<_>>()).map_err(misfits)?;
     reverting.finish(head).map_err(misfits)
 }
 
@@ -268,5 +291,52 @@ impl Pasts {
 
     fn forget_unused(&self, longest: Duration) {
         self.0.lock().retain(|kept| kept.used.elapsed() < longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{NumberType, Record, State, Tags};
+
+    fn record(tag: u64) -> Record {
+        Record {
+            state: State::Available,
+            account: None,
+            application: None,
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: Some(tag.to_string().into()),
+            cost: None,
+            assigned_at: None,
+            expires_at: None,
+            since: Time::new(1_770_000_000).expect("a time"),
+            until: None,
+            tags: Tags::default(),
+        }
+    }
+
+    #[test]
+    fn changes_together_are_from_the_first_image_to_the_last() {
+        let base = 912_271_260_000;
+        let mut net = NetChanges::default();
+        let mut model: BTreeMap<u64, (Option<Record>, Option<Record>)> = BTreeMap::new();
+        for step in 0..300_u64 {
+            let (first, count) = (base + step * 7_919 % 120, 1 + step * 31 % 23);
+            let change = RunChange {
+                first: E164::new(first).expect("a number"),
+                count,
+                before: (step > 7).then(|| record(step - 1)),
+                after: (step % 5 > 0).then(|| record(step)),
+            };
+            for number in first..first + count {
+                model.entry(number).or_insert_with(|| (change.before.clone(), None)).1.clone_from(&change.after);
+            }
+            net.add(change);
+            let numbers = net.0.values().flat_map(RunChange::numbers);
+            let found: Vec<_> = numbers.map(|one| (one.number.digits(), (one.before, one.after))).collect();
+            assert!(found == model.clone().into_iter().collect::<Vec<_>>(), "step {step}");
+        }
     }
 }

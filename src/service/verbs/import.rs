@@ -629,37 +629,44 @@ impl<'a, 't> ImportRun<'a, 't> {
     /// Compares numbers of one owner that are alike.
     fn compare(
         &mut self,
-        (mut first, last): (u64, u64),
+        (first, last): (u64, u64),
         owner: &Ownership,
         rows: &[ComparedRow],
         said: &[Arc<RowFields>],
         changes: &mut Vec<RunChange>,
     ) -> Result<(), ImportError> {
-        while let Some(rest) = NumberRun::between(first, last) {
-            let before = match owner {
-                Ownership::Free => None,
-                Ownership::Ours { record, .. } => Some(record),
-                Ownership::Foreign => {
-                    for row in rows {
-                        self.refused(row.line, rest.count, vec![refuse(Field::Number, rest.first, TAKEN)]);
-                    }
-                    return Ok(());
+        let Some(run) = NumberRun::between(first, last) else { return Ok(()) };
+        match owner {
+            Ownership::Foreign => {
+                for row in rows {
+                    self.refused(row.line, run.count, vec![refuse(Field::Number, run.first, TAKEN)]);
                 }
-            };
-            // What the number itself says is asked when it comes in.
-            let until = match before {
-                None if rest.count > 1 => plan::alike_until(first).min(last),
-                Some(_) | None => last,
-            };
-            let run = NumberRun { count: until - first + 1, ..rest };
-            let after = self.said_of(run, before, rows, said)?;
-            if after.as_ref() != before {
-                let change = RunChange { first: run.first, count: run.count, before: before.cloned(), after };
-                self.tally.cost(&change);
-                self.count_active(rows[0].line, &change);
-                changes.push(change);
             }
-            first = until + 1;
+            Ownership::Ours { record, .. } => self.compare_run(run, Some(record), rows, said, changes)?,
+            // What the number itself says is asked when it comes in.
+            Ownership::Free => {
+                for run in plan::alike(first, last).filter_map(|(first, last)| NumberRun::between(first, last)) {
+                    self.compare_run(run, None, rows, said, changes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_run(
+        &mut self,
+        run: NumberRun,
+        before: Option<&Record>,
+        rows: &[ComparedRow],
+        said: &[Arc<RowFields>],
+        changes: &mut Vec<RunChange>,
+    ) -> Result<(), ImportError> {
+        let after = self.said_of(run, before, rows, said)?;
+        if after.as_ref() != before {
+            let change = RunChange { first: run.first, count: run.count, before: before.cloned(), after };
+            self.tally.cost(&change);
+            self.count_active(rows[0].line, &change);
+            changes.push(change);
         }
         Ok(())
     }

@@ -6,12 +6,12 @@ use crate::domain::action;
 use crate::domain::field::code;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
-    Action, Country, E164, FieldError, Money, NumberChange, NumberType, PartnerKey, Record, RunChange, State, Tags,
-    Time, Verb,
+    Action, Country, E164, FieldError, Money, NumberChange, NumberRun, NumberType, PartnerKey, Record, RunChange,
+    State, Tags, Time, Verb,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};
-use crate::store::{Ownership, Past};
+use crate::store::{OwnedRun, Ownership, Past};
 
 /// The most numbers that come into stock at once.
 pub const BLOCK_MAX: u64 = 100_000;
@@ -74,13 +74,15 @@ impl Service {
 
     /// Brings a block of numbers into stock: all of it, or nothing.
     pub fn stock(&self, key: PartnerKey, stock: &Stock) -> Result<WriteOutcome, ServiceError> {
-        let numbers: Vec<E164> = (stock.first.digits()..=stock.last.digits()).filter_map(E164::new).collect();
+        let wanted = NumberRun::between(stock.first.digits(), stock.last.digits());
+        let numbers = wanted.map_or(0, |run| run.count);
         let done = self.manage(key, Verb::Stock, |transaction| {
             let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
             let at = desk.transaction.at();
-            for (&number, holding) in numbers.iter().zip(desk.transaction.numbers(&numbers)?) {
-                match holding {
-                    Ownership::Free => check_new(number)?,
+            for OwnedRun { run, owner } in desk.transaction.owners(wanted.as_slice())? {
+                let number = run.first;
+                match owner {
+                    Ownership::Free => {}
                     Ownership::Foreign => return Err(ServiceError::Taken { number }),
                     Ownership::Ours { record, .. } => {
                         let record = record.as_of(at);
@@ -90,8 +92,12 @@ impl Service {
                         return Err(ServiceError::Conflict(Box::new(conflict)));
                     }
                 }
-                let after = Some(stock.record(number, at));
-                desk.put(RunChange { first: number, count: 1, before: None, after });
+                let alike = plan::alike(number.digits(), run.last().digits());
+                for run in alike.filter_map(|(first, last)| NumberRun::between(first, last)) {
+                    check_new(run.first)?;
+                    let after = Some(stock.record(run.first, at));
+                    desk.put(RunChange { first: run.first, count: run.count, before: None, after });
+                }
             }
             let version = desk.transaction.version();
             desk.flush()?;
@@ -100,7 +106,7 @@ impl Service {
                 let shown = desk.show(stock.first, version, &record)?;
                 return Ok(VerbOutcome::Number(Box::new(ShownNumber { created: true, ..shown })));
             }
-            Ok(VerbOutcome::Block { first: stock.first, last: stock.last, numbers: numbers.len() as u64, version })
+            Ok(VerbOutcome::Block { first: stock.first, last: stock.last, numbers, version })
         });
         match done {
             Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),

@@ -5,8 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::connect::Link;
 use super::core::{Core, rows};
-use super::runs::{ColumnArrays, arrays, set_values, values};
-use super::transaction::Put;
+use super::put::{ColumnArrays, Put, arrays, set_values, values};
 use crate::domain::{AccountId, E164, Group, NumberRun, PartnerKey, RunChange};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;

@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 
 use super::connect::Link;
 use super::core::Core;
-use super::schema::{FORM_LOCK, Form};
+use super::schema::{FORM_LOCK, TableForm};
 use super::trouble::trouble;
 use crate::domain::{Dates, PartnerKey};
 use crate::store::rows::*;
@@ -48,7 +48,7 @@ pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreE
     )?;
     entities(core, &link, what, take)?;
     if what.numbers {
-        let table = NumberTable::of(Form::of(core, &link)?);
+        let table = LoadedTable::of(TableForm::of(core, &link)?);
         numbers(core, &link, table, what.only, take)?;
     }
     core.batch(&link, "COMMIT")?;
@@ -70,17 +70,17 @@ fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), 
 
 /// The table of numbers, and its columns for the first and the last of a row.
 #[derive(Clone, Copy)]
-struct NumberTable {
+struct LoadedTable {
     name: &'static str,
     first: &'static str,
     last: &'static str,
 }
 
-impl NumberTable {
-    fn of(form: Form) -> NumberTable {
+impl LoadedTable {
+    fn of(form: TableForm) -> LoadedTable {
         match form {
-            Form::Each => NumberTable { name: "number", first: "number", last: "number" },
-            Form::Runs => NumberTable { name: "number_run", first: "first", last: "last" },
+            TableForm::Each => LoadedTable { name: "number", first: "number", last: "number" },
+            TableForm::Runs => LoadedTable { name: "number_run", first: "first", last: "last" },
         }
     }
 }
@@ -101,7 +101,7 @@ enum LoadPiece {
 fn numbers(
     core: &Core,
     link: &Link,
-    table: NumberTable,
+    table: LoadedTable,
     only: Option<PartnerKey>,
     take: Take<'_>,
 ) -> Result<(), StoreError> {
@@ -202,10 +202,10 @@ fn overlapping(partner: PartnerKey, row: BatchRow) -> Loaded {
 fn cuts(
     core: &Core,
     link: &Link,
-    table: NumberTable,
+    table: LoadedTable,
     only: Option<PartnerKey>,
 ) -> Result<Vec<RowPosition>, StoreError> {
-    let NumberTable { name, first, .. } = table;
+    let LoadedTable { name, first, .. } = table;
     let pages = core.rows(link, &format!("SELECT pg_relation_size('{name}') / 8192"), &[])?;
     let ranges = pages.first().map_or(Ok(0), |row| row.int(0))? / RANGE_PAGES;
     if ranges < 2 {
@@ -229,7 +229,7 @@ fn cuts(
 fn read<'r>(
     core: &Core,
     link: &Link,
-    table: NumberTable,
+    table: LoadedTable,
     snapshot: &str,
     only: Option<PartnerKey>,
     ranges: impl Iterator<Item = &'r (Option<RowPosition>, Option<RowPosition>)>,
@@ -245,7 +245,7 @@ fn read<'r>(
              SET LOCAL lock_timeout = '30s'"
         ),
     )?;
-    let NumberTable { name, first, last } = table;
+    let LoadedTable { name, first, last } = table;
     let mut images = CopyImages::default();
     for (from, to) in ranges {
         let mut conditions: Vec<String> = only.iter().map(|key| format!("partner = {}", key.0)).collect();

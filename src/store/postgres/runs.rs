@@ -16,8 +16,8 @@ use tokio_postgres::types::ToSql;
 
 use super::connect::Link;
 use super::core::{Core, rows};
-use super::transaction::Put;
-use crate::domain::{AccountId, ApplicationId, Country, E164, NumberRun, PartnerKey, Record, RunChange, TrunkId};
+use super::put::{ColumnArrays, Put, arrays, set_values, values};
+use crate::domain::{AccountId, E164, NumberRun, PartnerKey, Record, RunChange};
 use crate::store::rows::*;
 use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
 use crate::store::tally::RowTally;
@@ -28,100 +28,6 @@ const STEP: usize = 5_000;
 /// Up to so many runs, holders and rows are asked for together: one way there and
 /// back, and rows in vain where the partner has none of the numbers.
 const TOGETHER_MAX: usize = 200;
-
-/// Values of several rows, each column in an array of its own, as one statement
-/// takes them.
-#[derive(Default)]
-pub(super) struct ColumnArrays<'a> {
-    pub first: Vec<i64>,
-    last: Vec<i64>,
-    assigned_at: Vec<Option<i64>>,
-    expires_at: Vec<Option<i64>>,
-    since: Vec<i64>,
-    until: Vec<Option<i64>>,
-    cost: Vec<Option<i64>>,
-    state: Vec<&'a str>,
-    account: Vec<Option<&'a str>>,
-    application: Vec<Option<&'a str>>,
-    trunk: Vec<Option<&'a str>>,
-    number_type: Vec<&'a str>,
-    country: Vec<Option<&'a str>>,
-    region: Vec<Option<&'a str>>,
-    currency: Vec<Option<&'a str>>,
-    tags: Vec<Option<String>>,
-}
-
-impl<'a> ColumnArrays<'a> {
-    pub fn push(&mut self, (first, last): Span, record: &'a Record) {
-        self.first.push(first);
-        self.last.push(last);
-        self.assigned_at.push(seconds(record.assigned_at));
-        self.expires_at.push(seconds(record.expires_at));
-        self.since.push(record.since.seconds());
-        self.until.push(seconds(record.until));
-        self.cost.push(record.cost.map(|cost| cost.minor));
-        self.state.push(record.state.as_str());
-        self.account.push(record.account.as_ref().map(AccountId::as_str));
-        self.application.push(record.application.as_ref().map(ApplicationId::as_str));
-        self.trunk.push(record.trunk.as_ref().map(TrunkId::as_str));
-        self.number_type.push(record.number_type.as_str());
-        self.country.push(record.country.as_ref().map(Country::code));
-        self.region.push(record.region.as_deref());
-        self.currency.push(record.cost.as_ref().map(|cost| cost.currency.code()));
-        let tags = || serde_json::to_string(&record.tags).expect("tags serialise");
-        self.tags.push((!record.tags.is_empty()).then(tags));
-    }
-
-    pub fn count(&self) -> Option<u64> {
-        (!self.first.is_empty()).then_some(self.first.len() as u64)
-    }
-
-    /// As `$3` and on: the first numbers, and the values.
-    pub fn params(&self) -> [&(dyn ToSql + Sync); 15] {
-        [
-            &self.first,
-            &self.assigned_at,
-            &self.expires_at,
-            &self.since,
-            &self.until,
-            &self.cost,
-            &self.state,
-            &self.account,
-            &self.application,
-            &self.trunk,
-            &self.number_type,
-            &self.country,
-            &self.region,
-            &self.currency,
-            &self.tags,
-        ]
-    }
-}
-
-/// The columns of [`ColumnArrays::params`] behind the first one.
-macro_rules! values {
-    () => {
-        "assigned_at, expires_at, since, until, cost, state, account, application, trunk, number_type, country, \
-         region, currency, tags"
-    };
-}
-/// The types of [`ColumnArrays::params`].
-macro_rules! arrays {
-    () => {
-        "$3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
-         $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[]"
-    };
-}
-/// Gives a row the values of another, `t`.
-macro_rules! set_values {
-    () => {
-        "SET version = $2, assigned_at = t.assigned_at, expires_at = t.expires_at, since = t.since, \
-         until = t.until, cost = t.cost, state = t.state, account = t.account, application = t.application, \
-         trunk = t.trunk, number_type = t.number_type, country = t.country, region = t.region, \
-         currency = t.currency, tags = t.tags"
-    };
-}
-pub(super) use {arrays, set_values, values};
 
 const INSERT: &str = concat!(
     "INSERT INTO number_run (partner, version, first, ",
@@ -178,7 +84,7 @@ struct KnownRow {
 
 /// Reads and writes the rows of one transaction.
 #[derive(Default)]
-pub(super) struct RunWriter {
+pub(super) struct RunRows {
     /// The rows that were read last, or written since, by their first numbers.
     rows: BTreeMap<i64, KnownRow>,
     /// The row that was written last, as long as nothing else changes it.
@@ -208,7 +114,7 @@ pub(super) struct RunEdits<'a> {
     held: (Vec<i64>, Vec<i64>),
 }
 
-impl RunWriter {
+impl RunRows {
     /// The ownership of the wanted numbers, which are sorted, in runs of one owner.
     ///
     /// # Errors
@@ -458,14 +364,6 @@ impl RunWriter {
             changed.map(|(&first, &last)| (first, last)).partition(|(first, _)| held.contains_key(first));
         (edits.held_until, edits.held) = (stay.into_iter().unzip(), come.into_iter().unzip());
         Ok(())
-    }
-}
-
-impl ColumnArrays<'_> {
-    fn end_at(&mut self, last: i64) {
-        if let Some(end) = self.last.last_mut() {
-            *end = last;
-        }
     }
 }
 

@@ -21,7 +21,7 @@ const MIGRATIONS: &[(&str, i64)] = &[
     (include_str!("../../../migrations/postgres/0006_runs.sql"), 1),
 ];
 
-/// Brings a database whose numbers are copied, or that has none, to [`Form::Runs`].
+/// Brings a database whose numbers are copied, or that has none, to [`TableForm::Runs`].
 pub(super) const SWITCH: &str = include_str!("../../../migrations/postgres/switch_to_runs.sql");
 
 /// Keeps the form of the database as it is until the transaction ends. A statement
@@ -30,26 +30,26 @@ pub(super) const FORM_LOCK: &str = "LOCK TABLE rollcall_schema IN ACCESS SHARE M
 
 /// In which tables the numbers of a database are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Form {
+pub(super) enum TableForm {
     /// One row a number, in `number` and `holder`, for nodes of the release before.
     Each,
     /// Neighbours as one row, in `number_run` and `holder_run`.
     Runs,
 }
 
-impl Form {
-    pub fn read(row: &impl RowCells, at: usize) -> Result<Form, StoreError> {
+impl TableForm {
+    pub fn read(row: &impl RowCells, at: usize) -> Result<TableForm, StoreError> {
         match row.int(at)? {
-            0 => Ok(Form::Each),
-            1 => Ok(Form::Runs),
+            0 => Ok(TableForm::Each),
+            1 => Ok(TableForm::Runs),
             other => Err(corrupt(format!("form {other} of the tables of numbers"))),
         }
     }
 
     /// The form that a database has now.
-    pub fn of(core: &Core, link: &Link) -> Result<Form, StoreError> {
+    pub fn of(core: &Core, link: &Link) -> Result<TableForm, StoreError> {
         let rows = core.rows(link, "SELECT runs FROM rollcall_schema WHERE one = 1", &[])?;
-        Form::read(rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?, 0)
+        TableForm::read(rows.first().ok_or_else(|| corrupt("rollcall_schema is empty".to_owned()))?, 0)
     }
 }
 

@@ -20,8 +20,8 @@ use tokio_postgres::types::ToSql;
 use super::PgStore;
 use super::address::Address;
 use super::core::{COMMIT, Core, PooledConnection};
-use super::runs::values;
-use super::schema::{Form, SWITCH};
+use super::put::values;
+use super::schema::{SWITCH, TableForm};
 use super::trouble::trouble;
 use crate::domain::runs::Group;
 use crate::store::rows::*;
@@ -82,7 +82,8 @@ pub struct SwitchReport {
     pub partners: u64,
     /// How many numbers were copied or copied again by this call.
     pub copied: u64,
-    /// How many rows all numbers are.
+    /// How many numbers there are, and how many rows they are.
+    pub numbers: u64,
     pub rows: u64,
     /// How long writes waited, at most.
     pub locked: Duration,
@@ -154,10 +155,9 @@ impl Switch<'_> {
             return Err(SwitchError::Running);
         }
         self.report.partners = self.count("SELECT count(*) FROM partner")? as u64;
-        if Form::of(self.core, &self.link)? == Form::Runs {
+        if TableForm::of(self.core, &self.link)? == TableForm::Runs {
             self.report.before = true;
-            self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
-            return Ok(());
+            return self.count_rows();
         }
         let earlier = self.earlier_node()?;
         if let (Some((work, holder)), false) = (earlier.clone(), rehearsal) {
@@ -168,8 +168,7 @@ impl Switch<'_> {
         self.copy_all()?;
         if rehearsal {
             self.report.earlier_node = earlier;
-            self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
-            return Ok(());
+            return self.count_rows();
         }
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -181,10 +180,9 @@ impl Switch<'_> {
             self.report.locked = self.report.locked.max(began.elapsed());
             match ended {
                 Ok(true) => {
-                    self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
                     // So that plans are made for what is in the tables.
                     self.core.batch(&self.link, "ANALYZE number_run; ANALYZE holder_run")?;
-                    return Ok(());
+                    return self.count_rows();
                 }
                 // Too much is left, or a transaction is in the way.
                 Ok(false) | Err(SwitchError::Store(StoreError::Busy | StoreError::Again { .. })) => {
@@ -194,6 +192,13 @@ impl Switch<'_> {
             }
         }
         Err(SwitchError::NoMoment)
+    }
+
+    fn count_rows(&mut self) -> Result<(), SwitchError> {
+        self.report.rows = self.count("SELECT count(*) FROM number_run")? as u64;
+        let numbers = "SELECT coalesce(sum(last - first + 1), 0)::bigint FROM number_run";
+        self.report.numbers = self.count(numbers)? as u64;
+        Ok(())
     }
 
     fn count(&self, sql: &str) -> Result<i64, StoreError> {

@@ -9,17 +9,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::{join_all, join3};
+use futures_util::future::join3;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use super::beside::SideTables;
 use super::connect::Link;
 use super::core::{COMMIT, Core, Params, PooledConnection};
 use super::each::{self, EachEdits};
 use super::people::PgPeople;
-use super::runs::{self, RunEdits, RunWriter};
-use super::schema::{FORM_LOCK, Form};
+use super::put::{Put, puts};
+use super::runs::{self, RunEdits, RunRows};
+use super::schema::{FORM_LOCK, TableForm};
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
@@ -55,7 +55,7 @@ pub(super) struct Lane {
 pub(super) struct OpenTransaction {
     link: PooledConnection,
     /// In which tables the numbers are, until it ends.
-    form: Form,
+    form: TableForm,
     /// The partner's, with what the group has written so far.
     head: LogHead,
     /// The digest of the partner's rows, the same way.
@@ -112,7 +112,7 @@ impl Engine for Lane {
             WriteTarget::New(_) => {
                 // The form stays as it is until the transaction ends.
                 self.core.batch(&link, &format!("{BEGIN}; {FORM_LOCK}"))?;
-                let form = Form::of(&self.core, &link)?;
+                let form = TableForm::of(&self.core, &link)?;
                 let head = LogHead { key: PartnerKey(0), version: 0, digest: GENESIS };
                 (form, head, KeptDigest::Sealed(RowDigest::default()), None)
             }
@@ -138,7 +138,7 @@ impl Engine for Lane {
                 let (Some(row), Some(head)) = (&found, head) else {
                     return Err(corrupt(format!("partner {key} is gone")));
                 };
-                (Form::read(row, 4)?, head, read_row_digest(row, 3, &head), last)
+                (TableForm::read(row, 4)?, head, read_row_digest(row, 3, &head), last)
             }
         };
         self.session = Some(OpenTransaction { link, form, head, row_digest, last, lost: None });
@@ -213,16 +213,9 @@ struct PgTransaction<'s> {
     entities: Vec<EntityChange>,
     /// What is done to the digest of the partner's rows.
     tally: RowTally,
-    runs: RunWriter,
+    runs: RunRows,
     /// Whether anything was put beside the log.
     beside: bool,
-}
-
-/// A statement that changes exactly so many rows, or that many at most.
-pub(super) struct Put<'a> {
-    pub sql: &'a str,
-    pub params: Vec<&'a (dyn ToSql + Sync)>,
-    pub rows: Option<u64>,
 }
 
 /// What becomes of the rows of numbers.
@@ -262,7 +255,7 @@ impl<'s> PgTransaction<'s> {
             parts: 0,
             entities: Vec::new(),
             tally: RowTally::default(),
-            runs: RunWriter::default(),
+            runs: RunRows::default(),
             beside: false,
         })
     }
@@ -340,11 +333,11 @@ impl<'s> PgTransaction<'s> {
     fn edits<'c>(&mut self, changes: &'c [RunChange]) -> Result<NumberEdits<'c>, StoreError> {
         let (core, link, key) = (self.core, self.link(), self.head.key);
         let edits = match self.session.form {
-            Form::Each => {
+            TableForm::Each => {
                 each::read_stored(core, link, key, changes, &mut self.tally)?;
                 NumberEdits::Each(Box::new(EachEdits::of(changes)))
             }
-            Form::Runs => {
+            TableForm::Runs => {
                 self.runs.read_stored(core, link, key, changes, &mut self.tally)?;
                 let mut edits = self.runs.edits(changes)?;
                 self.runs.hold(core, link, key, changes, &mut edits)?;
@@ -404,28 +397,6 @@ fn pieces(changes: &[RunChange]) -> impl Iterator<Item = &[RunChange]> {
     })
 }
 
-/// Sends statements together, and checks what each has changed.
-fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<(), StoreError> {
-    let changed = core.run(async {
-        let mut statements = Vec::with_capacity(put.len());
-        for one in put {
-            statements.push(link.client.prepare_cached(one.sql).await.map_err(trouble)?);
-        }
-        // They are sent in the order in which they are first polled: this one.
-        let sent = put.iter().zip(&statements).map(|(one, statement)| link.client.execute(statement, &one.params));
-        // All of them, so that the error is that of the first that failed: those
-        // after it only say that something had.
-        let ended = join_all(sent).await;
-        ended.into_iter().collect::<Result<Vec<u64>, _>>().map_err(trouble)
-    })?;
-    for (one, changed) in put.iter().zip(changed) {
-        if one.rows.is_some_and(|rows| rows != changed) {
-            return Err(corrupt("numbers changed under a write lock".to_owned()));
-        }
-    }
-    Ok(())
-}
-
 impl Transaction for PgTransaction<'_> {
     fn version(&self) -> u64 {
         self.head.version + 1
@@ -482,8 +453,8 @@ impl Transaction for PgTransaction<'_> {
     fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
         let (core, link, key) = (self.core, self.link(), self.head.key);
         let owned = match self.session.form {
-            Form::Each => each::owners(core, link, key, wanted)?,
-            Form::Runs => self.runs.owners(core, link, key, wanted)?,
+            TableForm::Each => each::owners(core, link, key, wanted)?,
+            TableForm::Runs => self.runs.owners(core, link, key, wanted)?,
         };
         self.tally.read(&owned);
         Ok(owned)
@@ -589,8 +560,8 @@ impl Transaction for PgTransaction<'_> {
 
     fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         match self.session.form {
-            Form::Each => each::pieces(changes).iter().try_for_each(|piece| self.put_some(piece)),
-            Form::Runs => pieces(changes).try_for_each(|piece| self.put_some(piece)),
+            TableForm::Each => each::pieces(changes).iter().try_for_each(|piece| self.put_some(piece)),
+            TableForm::Runs => pieces(changes).try_for_each(|piece| self.put_some(piece)),
         }
     }
 
@@ -616,16 +587,16 @@ impl Transaction for PgTransaction<'_> {
     fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError> {
         let states = [State::Active, State::Suspended, State::Reserved].map(|state| state.as_str());
         let read = match self.session.form {
-            Form::Each => each::numbers_of,
-            Form::Runs => runs::numbers_of,
+            TableForm::Each => each::numbers_of,
+            TableForm::Runs => runs::numbers_of,
         };
         read(self.core, self.link(), self.head.key, account, &states)
     }
 
     fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
         let sql = match self.session.form {
-            Form::Each => each::ROUTES,
-            Form::Runs => runs::ROUTES,
+            TableForm::Each => each::ROUTES,
+            TableForm::Runs => runs::ROUTES,
         };
         let mut used = RoutesInUse::default();
         for row in self.core.rows(self.link(), sql, &[&self.head.key.0])? {

@@ -273,10 +273,10 @@ impl<'a> Vet<'a> {
 /// must not be misspelt is the import's business, which knows what is new.
 pub(super) fn numbers(numbers: RowNumbers) -> Option<CellDoubt> {
     let RowNumbers::Block { first, last } = numbers else { return None };
-    let invalid = |digits: &u64| !plan::lookup(*digits).valid;
-    let mut wrong = (first.digits()..=last.digits()).filter(invalid);
-    let found = E164::new(wrong.next()?)?;
-    let more = wrong.count() as u64;
+    let alike = plan::alike(first.digits(), last.digits());
+    let mut wrong = alike.filter(|(first, _)| !plan::lookup(*first).valid).peekable();
+    let found = E164::new(wrong.peek()?.0)?;
+    let more = wrong.map(|(first, last)| last - first + 1).sum::<u64>() - 1;
     let mut reason = match (more, numbers.count()) {
         (0, 1) => "is not valid by the numbering plan".to_owned(),
         (0, count) => format!("is not valid by the numbering plan; the other {} of the block are", count - 1),
