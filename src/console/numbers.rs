@@ -269,7 +269,7 @@ fn heads(q: &str, order: Order) -> Vec<Head> {
 }
 
 /// A number in a list.
-struct ListedNumber {
+struct NumberListRow {
     number: String,
     readable: String,
     mark: Html,
@@ -283,13 +283,13 @@ struct ListedNumber {
     ends: Html,
 }
 
-impl ListedNumber {
-    fn of(visit: &Visit, row: NumberRef<'_>) -> ListedNumber {
+impl NumberListRow {
+    fn of(visit: &Visit, row: NumberRef<'_>) -> NumberListRow {
         let link = |kind: &str, to: Option<(&str, &str)>| {
             to.map_or_else(pieces::none, |(id, name)| pieces::titled_link(&visit.href(kind, id), id, name))
         };
         let account = row.account().or_else(|| row.reserved_for());
-        ListedNumber {
+        NumberListRow {
             number: row.number().to_string(),
             readable: visit.console.spaces.readable(row.number()),
             mark: mark(row),
@@ -311,17 +311,17 @@ impl ListedNumber {
 
 #[derive(Template)]
 #[template(path = "number_rows.html")]
-struct ListedNumbers<'a> {
+struct NumberListRows<'a> {
     base: &'a str,
     /// Whether rows can be selected.
     pick: bool,
-    rows: Vec<ListedNumber>,
+    rows: Vec<NumberListRow>,
 }
 
 /// The rows of a list of numbers.
 pub fn rows(visit: &Visit, rows: &[NumberRef<'_>], pick: bool) -> Html {
-    let rows = rows.iter().map(|row| ListedNumber::of(visit, *row)).collect();
-    Html::of(&ListedNumbers { base: &visit.base, pick, rows })
+    let rows = rows.iter().map(|row| NumberListRow::of(visit, *row)).collect();
+    Html::of(&NumberListRows { base: &visit.base, pick, rows })
 }
 
 /// The state of a number, as a mark that does not hang on its colour.

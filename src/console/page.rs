@@ -7,7 +7,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::PREFIX;
-use super::pieces::Piece;
+use super::pieces::MarkupPiece;
 use crate::domain::FieldError;
 use crate::domain::field;
 use crate::http::bodies::BodyError;
@@ -330,7 +330,7 @@ pub fn named(html: String) -> String {
             out.push_str(&tag.replacen(&format!("\"{action}\""), &format!("\"{action}?{ONCE}={name}\""), 1));
         } else {
             out.push_str(tag);
-            out.push_str(Html::of(&Piece::Hidden { name: ONCE, value: &name }).as_str());
+            out.push_str(Html::of(&MarkupPiece::Hidden { name: ONCE, value: &name }).as_str());
         }
         rest = after;
     }

@@ -10,7 +10,7 @@ use crate::wire::html::Html;
 
 #[derive(Template)]
 #[template(path = "pieces.html")]
-pub enum Piece<'a> {
+pub enum MarkupPiece<'a> {
     #[template(block = "none")]
     Nothing { text: &'a str },
     #[template(block = "mark")]
@@ -50,43 +50,43 @@ pub fn none() -> Html {
 }
 
 pub fn nothing(text: &str) -> Html {
-    Html::of(&Piece::Nothing { text })
+    Html::of(&MarkupPiece::Nothing { text })
 }
 
 /// A state as a mark, which has a text besides its colour.
 pub fn mark(class: &str, text: &str) -> Html {
-    Html::of(&Piece::Mark { class, text })
+    Html::of(&MarkupPiece::Mark { class, text })
 }
 
 /// A value, and in smaller letters what belongs to it.
 pub fn beside(main: impl Into<Html>, aside: impl Into<Html>) -> Html {
-    Html::of(&Piece::Beside { main: main.into(), aside: aside.into() })
+    Html::of(&MarkupPiece::Beside { main: main.into(), aside: aside.into() })
 }
 
 /// Values below each other.
 pub fn lines(lines: impl IntoIterator<Item = Html>) -> Html {
-    Html::of(&Piece::Lines { lines: lines.into_iter().collect() })
+    Html::of(&MarkupPiece::Lines { lines: lines.into_iter().collect() })
 }
 
 pub fn code(text: &str) -> Html {
-    Html::of(&Piece::Code { text })
+    Html::of(&MarkupPiece::Code { text })
 }
 
 pub fn link(href: &str, text: &str) -> Html {
-    Html::of(&Piece::Link { href, title: "", text })
+    Html::of(&MarkupPiece::Link { href, title: "", text })
 }
 
 /// A link to what has an id, by its name; the id is its title.
 pub fn titled_link(href: &str, id: &str, name: &str) -> Html {
-    Html::of(&Piece::Link { href, title: id, text: name })
+    Html::of(&MarkupPiece::Link { href, title: id, text: name })
 }
 
 /// A text with what a pointer over it shows.
 pub fn titled(title: &str, text: &str) -> Html {
-    Html::of(&Piece::Titled { title, text })
+    Html::of(&MarkupPiece::Titled { title, text })
 }
 
 /// A link to the page of a number.
 pub fn number(base: &str, number: E164, readable: &str) -> Html {
-    Html::of(&Piece::Number { base, number: &number.to_string(), readable })
+    Html::of(&MarkupPiece::Number { base, number: &number.to_string(), readable })
 }

@@ -15,7 +15,7 @@ use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new};
 use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, done, html_as};
-use super::pieces::{self, FactList, Piece};
+use super::pieces::{self, FactList, MarkupPiece};
 use super::sign_in::blocking;
 use super::{ConsoleState, ItemPath, StepPath, diff, keys, show};
 use crate::checks::Check;
@@ -365,7 +365,7 @@ fn local((at, text): &(Time, String)) -> Html {
         Some(format!("{weekday} {} {clock}", show::plain_day(date)))
     });
     let (utc, clocks) = (at.to_string(), clocks.unwrap_or_else(|| text.clone()));
-    Html::of(&Piece::LocalTime { utc: &utc, text: &clocks })
+    Html::of(&MarkupPiece::LocalTime { utc: &utc, text: &clocks })
 }
 
 /// A span as the form takes it.
@@ -422,7 +422,7 @@ fn last_of(visit: &Visit, view: &ScheduleView) -> Html {
     let findings = show::count(*findings, "finding", "findings");
     let told = if *told { "alerts sent" } else { "no alerts needed" };
     let aside = format!("{findings}, {} new; {told}", show::thousands(*news));
-    pieces::lines([visit.clock.time(*at), Html::of(&Piece::Small { text: &aside })])
+    pieces::lines([visit.clock.time(*at), Html::of(&MarkupPiece::Small { text: &aside })])
 }
 
 fn facts(visit: &Visit, view: &ScheduleView) -> FactList {
@@ -482,7 +482,7 @@ fn letter(visit: &Visit, delivery: &EmailDelivery) -> Letter {
 pub fn zones() -> Html {
     let database = jiff::tz::TimeZoneDatabase::bundled();
     let zones: Vec<_> = database.available().collect();
-    Html::of(&Piece::Zones { zones: zones.iter().map(|zone| zone.as_str()).collect() })
+    Html::of(&MarkupPiece::Zones { zones: zones.iter().map(|zone| zone.as_str()).collect() })
 }
 
 fn render_new(visit: &Visit, frame: Frame, fields: ScheduleFields) -> PageResult {

@@ -11,7 +11,7 @@ use axum::extract::{Path, Request, State};
 use super::gate::{Visit, query_value};
 use super::line::{self, about, owner};
 use super::page::{Frame, PageResult, html};
-use super::pieces::{self, Piece};
+use super::pieces::{self, MarkupPiece};
 use super::{ConsoleState, show};
 use crate::domain::{State as Stored, Status};
 use crate::http::places::PlaceKind;
@@ -228,7 +228,7 @@ pub fn did_you_mean(visit: &Visit, what: NamedKind, q: &str) -> Html {
     let hits = if q.is_empty() { Vec::new() } else { named(visit, what, q, None, FEW) };
     let link = |hit: &SearchHit| pieces::beside(pieces::link(&hit.href, &hit.name), &*hit.about);
     let links = Html::join(hits.iter().map(link), " or ");
-    if links.is_empty() { links } else { Html::of(&Piece::Near { links }) }
+    if links.is_empty() { links } else { Html::of(&MarkupPiece::Near { links }) }
 }
 
 /// The pages and actions whose name or words have all words of the text.

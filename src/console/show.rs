@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
-use super::pieces::{self, Piece};
+use super::pieces::{self, MarkupPiece};
 use crate::billing::Sum;
 use crate::domain::{Currency, E164, Group, Money, Time};
 use crate::wire::html::Html;
@@ -75,7 +75,7 @@ impl PageClock {
         let (utc, local) = (time.text(&mut utc), self.local(time).text(&mut local));
         let (date, clock) = (&utc[..10], &utc[11..19]);
         let minute = if exact { &local[11..16] } else { "" };
-        Html::of(&Piece::Time { utc, date, clock, day: &plain_day(local), minute })
+        Html::of(&MarkupPiece::Time { utc, date, clock, day: &plain_day(local), minute })
     }
 
     /// Text with the times in it as the reader's clock has them.
