@@ -32,16 +32,15 @@ pub struct SolidGroups {
 impl SolidGroups {
     /// None where most groups are not full.
     pub(super) fn of(groups: &[(u64, Endings)]) -> Option<SolidGroups> {
-        let full = |at: &usize| groups[*at].1.is_full();
         let (mut by_end, mut grams, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-        for at in 0..groups.len() {
-            let (group, place) = (groups[at].0, at as u16);
-            if !full(&at) {
+        for (at, (group, endings)) in groups.iter().enumerate() {
+            let place = at as u16;
+            if !endings.is_full() {
                 rest.push(place);
                 continue;
             }
-            by_end.push(backwards(group));
-            let inside = super::grams::group_grams(group).map(|gram| (gram as u16, place));
+            by_end.push(backwards(*group));
+            let inside = super::grams::group_grams(*group).map(|gram| (gram as u16, place));
             grams.extend(inside);
         }
         if by_end.len() < rest.len() {
