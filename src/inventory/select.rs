@@ -32,8 +32,8 @@ struct MatchBatch<'a> {
     first: u64,
     last: u64,
     count: usize,
-    /// Writes them out, ascending.
-    list: &'a mut dyn FnMut(&mut Vec<u64>),
+    /// Writes them out, ascending: so many at least, if there are.
+    list: &'a mut dyn FnMut(usize, &mut Vec<u64>),
 }
 
 /// What takes batches; `false` ends the walk.
@@ -231,7 +231,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
             if count == 0 {
                 continue;
             }
-            let mut list = |out: &mut Vec<u64>| {
+            let mut list = |_, out: &mut Vec<u64>| {
                 sight.stretches(leaf, None, &mut |stretch| leaf.list(leaf.rows_of(stretch), out));
             };
             let batch = MatchBatch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
@@ -375,10 +375,11 @@ impl SetWalk<'_, '_, '_> {
             None => self.groups(chunk.groups(), take),
             Some((0, ..)) => true,
             Some((count, first, last)) => {
-                let mut list = |out: &mut Vec<u64>| {
+                let mut list = |most: usize, out: &mut Vec<u64>| {
+                    let full = most.saturating_add(out.len());
                     self.groups(chunk.groups(), &mut |batch| {
-                        (batch.list)(out);
-                        true
+                        (batch.list)(usize::MAX, out);
+                        out.len() < full
                     });
                 };
                 take(MatchBatch { first, last, count, list: &mut list })
@@ -445,16 +446,10 @@ impl SetWalk<'_, '_, '_> {
                 }
             };
             if count > 0 {
-                let mut list = |out: &mut Vec<u64>| {
-                    if plain {
-                        members.for_each(|ending| {
-                            if sieve.is_none_or(|sieve| sieve.contains(ending)) {
-                                out.push(base + u64::from(ending));
-                            }
-                        });
-                    } else {
-                        out.extend(&*numbers);
-                    }
+                let mut list = |_, out: &mut Vec<u64>| match (plain, sieve) {
+                    (true, Some(sieve)) => members.for_each_in(sieve, |ending| out.push(base + u64::from(ending))),
+                    (true, None) => members.for_each(|ending| out.push(base + u64::from(ending))),
+                    (false, _) => out.extend(&*numbers),
                 };
                 let batch = MatchBatch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
                 if !take(batch) {
@@ -485,7 +480,7 @@ impl SetWalk<'_, '_, '_> {
             self.numbers.extend(ranks.iter().map(|&rank| segment.number(rank)).filter(|number| fits(number)));
         }
         let count = if plain { ranks.len() } else { self.numbers.len() };
-        let mut list = |out: &mut Vec<u64>| match plain {
+        let mut list = |_, out: &mut Vec<u64>| match plain {
             true => out.extend(ranks.iter().map(|&rank| segment.number(rank))),
             false => out.extend(&self.numbers),
         };
@@ -762,7 +757,7 @@ impl Cut {
                 }
                 if batch.first <= number {
                     let mut list = Vec::with_capacity(batch.count);
-                    (batch.list)(&mut list);
+                    (batch.list)(usize::MAX, &mut list);
                     let below = list.partition_point(|&have| have <= number);
                     self.start += below as u64;
                     self.total += batch.count as u64;
@@ -776,8 +771,8 @@ impl Cut {
         self.total += batch.count as u64;
         let room = rows - self.numbers.len();
         if from < batch.count as u64 && room > 0 {
-            let mut list = Vec::with_capacity(batch.count);
-            (batch.list)(&mut list);
+            let mut list = Vec::new();
+            (batch.list)((from as usize).saturating_add(room), &mut list);
             self.numbers.extend(list[from as usize..].iter().take(room));
         }
     }
@@ -790,7 +785,7 @@ pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, co
     let mut found: Vec<u64> = Vec::with_capacity(count);
     question.walk(after, &mut |batch| {
         let from = found.len();
-        (batch.list)(&mut found);
+        (batch.list)(usize::MAX, &mut found);
         if let Some(after) = after {
             let below = found[from..].partition_point(|&number| number <= after);
             found.drain(from..from + below);
@@ -1012,7 +1007,7 @@ impl<'a> Best<'a> {
         question.walk(None, &mut |batch| {
             total += batch.count;
             numbers.clear();
-            (batch.list)(&mut numbers);
+            (batch.list)(usize::MAX, &mut numbers);
             for &number in &numbers {
                 if let Some((leaf, row)) = seeker.find(number) {
                     self.offer_number(self.scale.stretch(leaf, leaf.stretch(row)), number);

@@ -353,6 +353,22 @@ impl GroupMembers<'_> {
         }
     }
 
+    /// Hands over those that a search lets through, ascending.
+    pub fn for_each_in(self, sieve: &Sieve, mut take: impl FnMut(u16)) {
+        match self.0 {
+            MembersOf::Endings(Endings::Runs { .. } | Endings::Bits { .. }) => {
+                let mut mask = self.mask();
+                mask.keep(&sieve.mask);
+                mask.iter().for_each(take);
+            }
+            MembersOf::Endings(_) | MembersOf::Numbers(_) => self.for_each(|ending| {
+                if sieve.contains(ending) {
+                    take(ending);
+                }
+            }),
+        }
+    }
+
     pub fn count_in(self, sieve: &Sieve) -> usize {
         match self.0 {
             MembersOf::Endings(endings) => endings.count_in(sieve),

@@ -77,6 +77,11 @@ impl Mask {
         count
     }
 
+    /// Leaves what another mask has as well.
+    pub(super) fn keep(&mut self, other: &Mask) {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a &= b);
+    }
+
     pub(super) fn count_and(&self, other: &Mask) -> usize {
         self.0.iter().zip(&other.0).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
