@@ -55,7 +55,7 @@ pub static SEED: LazyLock<Key> = LazyLock::new(|| SAMPLE.keys[2].clone());
 /// The letters of `ONE`'s numbers, all of them.
 pub const ALL: &str = "abcdefghijkl";
 
-const ONE_CSV: &str = "\
+pub const ONE_CSV: &str = "\
 number,account_auth_id,account_name,application_id,application_name,trunk_id,state,monthly_cost,currency,assigned_at,expires_at,number_type,country,region,tags,quarantine_ends_at,reserved_until,reserved_for
 +6837101,MA_1,\"Primus, One\",,,,active,10.00,NZD,2026-03-01T00:00:00Z,,local,NU,,,,,
 +12025550102,MA_1,\"Primus, One\",app_1,\"Primus \"\"IVR\"\", main\",trunk_1,active,1.50,USD,2026-01-10T08:00:00Z,2099-01-02T00:00:00Z,local,US,Washington,vip,,,

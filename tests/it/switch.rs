@@ -35,7 +35,8 @@ const COUNTS: &str =
     "SELECT string_agg(account_numbers::text, ' ' ORDER BY account_numbers::text) FROM account_numbers";
 const FORM: &str = "SELECT runs, needs FROM rollcall_schema";
 
-fn restored(database: &str) {
+/// Makes an empty database what the last release left.
+pub fn restored(database: &str) {
     let cluster = Cluster::shared().expect("PostgreSQL is installed");
     let mut dump = Vec::new();
     flate2::read::GzDecoder::new(LAST_RELEASE).read_to_end(&mut dump).expect("unpacked");
