@@ -84,13 +84,23 @@ impl Database {
         }
     }
 
-    /// The same of a statement that leaves what no statement of the program leaves.
+    /// The same of a statement that leaves what no statement of the program leaves,
+    /// in one row.
+    #[track_caller]
     pub fn damage(&self, statement: &str) {
-        let unchecked = match self.postgres {
-            Some(_) => "ALTER TABLE number_run DROP CONSTRAINT IF EXISTS number_run_check",
-            None => "PRAGMA ignore_check_constraints = ON",
+        let changed = match (&self.postgres, Cluster::shared()) {
+            (Some(name), Some(cluster)) => {
+                let unchecked = "ALTER TABLE number_run DROP CONSTRAINT IF EXISTS number_run_check";
+                cluster.psql(name, unchecked);
+                cluster.psql(name, &format!("WITH done AS ({statement} RETURNING 1) SELECT count(*) FROM done"))
+            }
+            _ => {
+                let raw = self.raw();
+                raw.pragma_update(None, "ignore_check_constraints", "ON").expect("set");
+                raw.execute(statement, []).expect("changed").to_string()
+            }
         };
-        self.execute(&format!("{unchecked}; {statement}")).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        assert_eq!(changed, "1", "{statement}");
     }
 
     /// Everything that is in it, as its files or its dump say it.
