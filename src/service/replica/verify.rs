@@ -118,7 +118,9 @@ fn compare(rows: &Snapshot, replayed: &Snapshot, report: &mut VerifyReport) {
         add(format!("{more} more numbers of partner {name} are not in the rows as the log says"));
     }
     if found == 0 {
-        add(format!("the accounts, applications, trunks or keys of partner {name} are not in the rows as the log says"));
+        add(format!(
+            "the accounts, applications, trunks or keys of partner {name} are not in the rows as the log says"
+        ));
     }
 }
 
