@@ -18,16 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rollcall::domain::action::{Action, Assignment};
 use rollcall::domain::change::Edit;
-use rollcall::domain::quarantine::Quarantine;
 use rollcall::domain::{
     Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
 };
 use rollcall::inventory::Window;
 use rollcall::service::verbs::import::{ImportOptions, Watch};
-use rollcall::service::verbs::numbers::Expected;
-use rollcall::service::{Replica, Service, WriteOutcome};
+use rollcall::service::{Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece,
@@ -35,7 +32,7 @@ use rollcall::store::{
 };
 
 use rustix::time::ClockId;
-use shared::{Numbers, Random, at_least, at_most, heading, micros, now, record, reported, skipped};
+use shared::{Numbers, Random, at_least, at_most, heading, micros, now, reassign, record, reported, skipped, verbs};
 
 const PARTNER: &str = "PA_1";
 /// How many numbers the database has.
@@ -248,23 +245,6 @@ fn start(path: &Path) {
 const WRITERS: usize = 32;
 const WRITES_EACH: usize = 60;
 
-/// The verbs, with no quarantine, so that a released number is available.
-fn verbs(store: Arc<dyn Store>) -> Service {
-    let quarantine = Quarantine { default_days: 0, ..Quarantine::default() };
-    Service::new(store, Actor::Command { user: "bench".to_owned() }).quarantine(quarantine)
-}
-
-/// Takes one number back and gives it to an account: two verbs, each of them
-/// one version and one log entry, durable when it returns.
-fn reassign(service: &Service, number: E164, account: u64) {
-    let account = shared::account_id(account).parse().expect("an id");
-    let to = Assignment { account, application: None, trunk: None, expires_at: None, cost: None };
-    for action in [Action::Release { confirm_last: true }, Action::Assign(to)] {
-        let done = service.act(PartnerKey(1), number, &action, &Expected::Anything);
-        assert!(matches!(done, Ok(WriteOutcome::Done { version: Some(_), .. })), "{done:?}");
-    }
-}
-
 /// Numbers that are there, so that every write has one of its own.
 fn targets(count: usize) -> Vec<E164> {
     let numbers = shared::blocks(NUMBERS);
@@ -287,7 +267,9 @@ fn write(folder: &Path, path: &Path) {
             std::thread::scope(|scope| {
                 for targets in targets.chunks(WRITES_EACH) {
                     let service = verbs(store.clone());
-                    scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, round)));
+                    scope.spawn(move || {
+                        targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, round))
+                    });
                 }
             });
         },
@@ -318,7 +300,9 @@ fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
             std::thread::scope(|scope| {
                 for targets in targets.chunks(each).take(writers) {
                     let service = verbs(store.clone()).replica(replica.clone());
-                    scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, round)));
+                    scope.spawn(move || {
+                        targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, round))
+                    });
                 }
             });
             let took = shared::processor_micros(ClockId::ProcessCPUTime) - before;
@@ -566,7 +550,9 @@ fn read_beside_changes(path: &Path) {
         std::thread::scope(|scope| {
             for targets in targets.chunks(targets.len().div_ceil(WRITERS)) {
                 let service = verbs(store.clone());
-                scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, 100 + round)));
+                scope.spawn(move || {
+                    targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, 100 + round))
+                });
             }
         });
         store.let_out(before);

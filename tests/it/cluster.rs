@@ -18,7 +18,7 @@
 //!   removed by a keeper: a shell that waits for our end of its pipe to close.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -316,6 +316,17 @@ impl Cluster {
     /// Removes a database, whoever uses it.
     pub fn forget(&self, database: &str) {
         self.psql("postgres", &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"));
+    }
+
+    /// Runs a packed dump in an empty database.
+    pub fn restore(&self, database: &str, dump: &[u8]) {
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(dump).read_to_end(&mut text).expect("unpacked");
+        let mut psql = self.client("psql");
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]);
+        let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql");
+        psql.stdin.take().expect("a pipe").write_all(&text).expect("read");
+        assert!(psql.wait().expect("it ends").success());
     }
 
     // ---- SQL

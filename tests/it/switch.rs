@@ -2,7 +2,6 @@
 //! this release reads and writes it as it is, and `rollcall migrate-schema` brings it
 //! to rows of neighbours, while nodes go on.
 
-use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,14 +36,7 @@ const FORM: &str = "SELECT runs, needs FROM rollcall_schema";
 
 /// Makes an empty database what the last release left.
 pub fn restored(database: &str) {
-    let cluster = Cluster::shared().expect("PostgreSQL is installed");
-    let mut dump = Vec::new();
-    flate2::read::GzDecoder::new(LAST_RELEASE).read_to_end(&mut dump).expect("unpacked");
-    let mut psql = cluster.client("psql");
-    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]);
-    let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql");
-    psql.stdin.take().expect("a pipe").write_all(&dump).expect("read");
-    assert!(psql.wait().expect("it ends").success());
+    Cluster::shared().expect("PostgreSQL is installed").restore(database, LAST_RELEASE);
 }
 
 /// As the last release left it; `None` where PostgreSQL is not installed.
