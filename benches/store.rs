@@ -45,6 +45,11 @@ fn main() {
     {
         return tell_resident(Path::new(path));
     }
+    if let [_, flag, path, writers] = &arguments[..]
+        && flag == VERBS
+    {
+        return do_verbs(Path::new(path), writers.parse().expect("how many write"));
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
     write(folder.path(), &path);
@@ -286,6 +291,54 @@ fn write(folder: &Path, path: &Path) {
     drop(file);
     let _ = std::fs::remove_file(raw);
     cost(&store, &targets);
+    drop(store);
+    synced(folder, path, WRITERS);
+    synced(folder, path, 1);
+}
+
+/// The argument that makes this program one that writes and nothing else.
+const VERBS: &str = "--verbs";
+
+fn do_verbs(path: &Path, writers: usize) {
+    let store = open(path);
+    let targets = targets(WRITERS * WRITES_EACH);
+    std::thread::scope(|scope| {
+        for targets in targets.chunks(WRITES_EACH).take(writers) {
+            let service = verbs(store.clone());
+            scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, 400)));
+        }
+    });
+}
+
+/// The synced bytes of a verb, as the system calls of a process tell: each sync has
+/// something to sync, and serves all verbs of its group.
+fn synced(folder: &Path, path: &Path, writers: usize) {
+    let trace = folder.join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=pwrite64,fdatasync,fsync", "-o"]).arg(&trace);
+    command.arg(std::env::current_exe().expect("this program")).arg(VERBS).arg(path).arg(writers.to_string());
+    let what = format!("syncs of a process, {writers} writers");
+    if !command.stdin(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return skipped(&what, "there is no strace");
+    }
+    let text = std::fs::read_to_string(&trace).expect("a trace");
+    let (mut bytes, mut syncs, mut idle, mut written) = (0_u64, 0_u64, 0_u64, false);
+    // A call that another thread interrupts is two lines, of which the second has the result.
+    for line in text.lines().filter(|line| !line.ends_with("<unfinished ...>")) {
+        let result = line.rsplit_once(" = ").and_then(|(_, result)| result.split(' ').next()?.parse::<u64>().ok());
+        if line.contains("pwrite64") {
+            bytes += result.unwrap_or_default();
+            written = true;
+        } else if line.contains("sync") {
+            syncs += 1;
+            idle += u64::from(!written);
+            written = false;
+        }
+    }
+    let count = (2 * writers * WRITES_EACH) as f64;
+    reported(&format!("verbs a sync, {writers} writers"), count / syncs as f64, "");
+    at_most(&format!("syncs with nothing to sync, {writers} writers"), idle as f64, "", 2.0, 0.0);
+    reported(&format!("bytes written a verb, {writers} writers"), bytes as f64 / count, "bytes");
 }
 
 /// What a durable verb costs in time of processors, with the index after it.

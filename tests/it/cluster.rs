@@ -398,8 +398,9 @@ impl Cluster {
         });
     }
 
-    /// Ends it as a lost machine would; its data stays.
+    /// Ends all of its processes at once, as a lost machine would; its data stays.
     pub fn kill9(&self) {
+        self.processes().into_iter().for_each(|id| send("KILL", id));
         self.end("KILL");
     }
 

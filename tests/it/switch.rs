@@ -21,7 +21,7 @@ use super::harness::{Database as Files, Key, Server};
 /// A database that the last release filled with its commands: two partners with
 /// numbers in one another's blocks, ids such as `NA`, `0` and `new`, doubtful
 /// numbers, holders, reservations and quarantines.
-const LAST_RELEASE: &[u8] = include_bytes!("../fixtures/postgres-schema-4.sql.gz");
+pub const LAST_RELEASE: &[u8] = include_bytes!("../fixtures/postgres-schema-4.sql.gz");
 const TOKEN: &str = "rollcall_k0mw21kfpdqrwg5t8q50az0s48dmwz94396nmjc";
 const NUMBERS: u64 = 1_424;
 
@@ -44,6 +44,11 @@ fn last_release() -> Option<Database> {
     let database = Database::postgres()?;
     restored(cluster::database_name(&database.address()));
     Some(database)
+}
+
+/// A key of its partner `PA_ONE`.
+pub fn key() -> Key {
+    Key { auth_id: "PA_ONE".into(), auth_token: TOKEN.into(), key_id: String::new() }
 }
 
 fn address(database: &Database) -> Address {
@@ -358,7 +363,7 @@ fn nodes_write_while_the_database_is_switched() {
     drop(database.open());
     let shared = Arc::new(files(&database));
     let servers: Vec<Server> = (0..2).map(|_| Server::start(shared.clone(), &["--rate-limit", "0"])).collect();
-    let key = Key { auth_id: "PA_ONE".into(), auth_token: TOKEN.into(), key_id: String::new() };
+    let key = key();
     let (done, written, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let slowest = AtomicU64::new(0);
     let report = std::thread::scope(|scope| {

@@ -32,6 +32,8 @@ use crate::store::{Incarnation, StoreError};
 /// A node that was cut off holds its partners' locks until the server notices,
 /// by its keepalives within some ten seconds; one that hangs, until its idle
 /// transaction is ended, which is before its leases run out.
+/// Look-ups of lists of numbers are estimated far too high, and would be compiled
+/// (`jit`) for longer than they run.
 /// `synchronous_commit = off` would acknowledge what a
 /// crash forgets, while stricter choices than `on` stay. The advisory lock is
 /// [`RELEASE_MARK`].
@@ -44,6 +46,7 @@ const SETTINGS: &str = "\
     SET tcp_keepalives_interval = 2;
     SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = '10s';
+    SET jit = off;
     SELECT pg_try_advisory_lock_shared(x'526f6c6c6d61726b'::bigint);
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
 

@@ -375,7 +375,7 @@ impl Switch<'_> {
         // Partners that have left numbers to this one since theirs were copied. Their
         // logs say so, and the rest of these rows is copied again.
         self.core.execute(&self.link, &format!("WITH {HOLDERS} {RELEASE_STALE}"), &params)?;
-        self.core.execute(&self.link, &format!("WITH {HOLDERS} {HOLD}"), &params)?;
+        self.core.execute(&self.link, &format!("WITH {HOLDERS}{HOLD}"), &params)?;
         self.compare(partner, &params)
     }
 
@@ -500,10 +500,13 @@ const ONLY_HELD: &str = "DROP TABLE IF EXISTS holder_only_copy; CREATE TABLE hol
                          FROM holder WHERE NOT EXISTS (SELECT FROM number \
                            WHERE number.partner = holder.partner AND number.number = holder.number)";
 /// Those of them that nobody has repaired since.
-const HOLD_ONLY_HELD: &str = "INSERT INTO holder_run (partner, first, last) SELECT partner, number, number \
-                              FROM holder_only_copy AS held JOIN holder USING (number, partner) \
-                              WHERE NOT EXISTS (SELECT FROM number \
-                                WHERE number.partner = held.partner AND number.number = held.number)";
+const HOLD_ONLY_HELD: &str = "WITH held AS (INSERT INTO holder_run (partner, first, last) \
+                                SELECT partner, number, number \
+                                FROM holder_only_copy AS held JOIN holder USING (number, partner) \
+                                WHERE NOT EXISTS (SELECT FROM number \
+                                  WHERE number.partner = held.partner AND number.number = held.number) \
+                                RETURNING first) \
+                              INSERT INTO holder_group SELECT DISTINCT first / 10000 FROM held ON CONFLICT DO NOTHING";
 /// See [`Switch::earlier_session`]. What the role of this session may not see of
 /// another is null.
 const EARLIER_SESSION: &str = "\
@@ -517,4 +520,6 @@ const EARLIER_SESSION: &str = "\
     AND NOT EXISTS (SELECT FROM pg_locks AS mark WHERE mark.pid = session.pid AND locktype = 'advisory' \
       AND mode = 'ShareLock' AND (classid::bigint << 32 | objid::bigint) = $1) \
     ORDER BY pid LIMIT 1";
-const HOLD: &str = "INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run";
+const HOLD: &str = ", held AS (INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run \
+                    RETURNING first) \
+                    INSERT INTO holder_group SELECT DISTINCT first / 10000 FROM held ON CONFLICT DO NOTHING";
