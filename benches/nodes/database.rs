@@ -329,6 +329,8 @@ pub fn failover(numbers: usize) {
     let changes = alike(&shared::blocks(numbers));
     reported("rows of neighbours", changes.len() as f64, "");
     put(&store, key, &changes);
+    let room: f64 = primary.psql(cluster::database_name(&database), ROOM).parse().expect("a size");
+    reported("tables of numbers", room / 1e6, "MB");
     drop(store);
     let standby = primary.standby(Replication::Asynchronous);
     let store = open(&cluster::addresses(&[&primary, &standby], cluster::database_name(&database)));
@@ -336,6 +338,9 @@ pub fn failover(numbers: usize) {
     let start = micros(|| replica = Some(Replica::load(store.clone()).expect("loads"))) / 1e6;
     let replica = replica.expect("loaded");
     at_most("start of a node", start, "s", 1.0, 0.6);
+    let snapshot = replica.node("PA_BENCH").expect("the partner").snapshot();
+    reported("memory of the index", snapshot.bytes() as f64 / 1e6, "MB");
+    drop(snapshot);
     standby.hear_nothing();
     let service = shared::verbs(store.clone());
     let number = changes[0].first;
