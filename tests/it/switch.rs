@@ -525,7 +525,7 @@ fn a_write_reads_few_rows_however_small_its_table_was_before() {
     let Some(database) = Database::postgres() else { return };
     let store = database.open();
     let key = new_partner(&*store, "PA_1");
-    // Nothing but the program decides when plans are made anew.
+    // Nothing but the program discards plans.
     database.execute("ALTER TABLE number_run SET (autovacuum_enabled = false)").expect("set");
     let turn = |digits: u64, turn: u64| {
         let tag = |at: u64| stock(if at.is_multiple_of(2) { "a" } else { "b" });
