@@ -351,7 +351,7 @@ fn synced(folder: &Path, path: &Path, writers: usize) {
 /// What a durable verb costs in time of processors, with the index after it.
 fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
     let replica = Arc::new(Replica::load(store.clone()).expect("loads"));
-    let mut round = 1_000;
+    let mut round = 200;
     let mut used = |writers: usize, each: usize| {
         let mut best = f64::INFINITY;
         for _ in 0..3 {
