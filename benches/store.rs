@@ -30,8 +30,8 @@ use rollcall::service::verbs::numbers::Expected;
 use rollcall::service::{Replica, Service, WriteOutcome};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece,
-    LoggedChange, Open, Over, Past, Store, StoreError, StoredJob, WriteTarget,
+    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece, LogReads,
+    LoggedChange, Open, Over, Past, SideTables, Store, StoreError, StoredJob, WriteTarget,
 };
 
 use rustix::time::ClockId;
@@ -381,39 +381,9 @@ impl PeopleStore for Paced {
     }
 }
 
-impl Store for Paced {
-    fn health(&self) -> &rollcall::store::health::Health {
-        self.store.health()
-    }
-
-    fn survey(&self) -> Result<(), StoreError> {
-        self.store.survey()
-    }
-
-    fn probe(&self) {
-        self.store.probe();
-    }
-
-    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
-        let heads = self.heads.lock();
-        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
-        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
-    }
-
-    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.store.load(what, take)
-    }
-
+impl LogReads for Paced {
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
         self.store.partner(auth_id)
-    }
-
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
-        self.store.delete_over(over)
-    }
-
-    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
-        self.store.keep_row_digests(made, replace)
     }
 
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
@@ -428,10 +398,6 @@ impl Store for Paced {
         take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.store.follow(key, after, through, take)
-    }
-
-    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.store.write(target, entry, draft)
     }
 
     fn mentions(
@@ -461,6 +427,12 @@ impl Store for Paced {
 
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
         self.store.version_at(key, time)
+    }
+}
+
+impl SideTables for Paced {
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.store.delete_over(over)
     }
 
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
@@ -523,16 +495,48 @@ impl Store for Paced {
         self.store.put_key_uses(uses)
     }
 
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.leaseholder(name)
+    }
+}
+
+impl Store for Paced {
+    fn health(&self) -> &rollcall::store::health::Health {
+        self.store.health()
+    }
+
+    fn survey(&self) -> Result<(), StoreError> {
+        self.store.survey()
+    }
+
+    fn probe(&self) {
+        self.store.probe();
+    }
+
+    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
+        let heads = self.heads.lock();
+        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
+        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
+    }
+
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.store.load(what, take)
+    }
+
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+        self.store.keep_row_digests(made, replace)
+    }
+
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        self.store.write(target, entry, draft)
+    }
+
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
         self.store.backup(to)
     }
 
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         self.store.integrity()
-    }
-
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.store.leaseholder(name)
     }
 
     fn shared(&self) -> bool {

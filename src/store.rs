@@ -10,6 +10,7 @@
 //! not block go through `service`. Deliberately absent: listing. Every list is
 //! answered by `inventory`.
 
+mod beside;
 mod group;
 pub mod health;
 mod history;
@@ -19,6 +20,7 @@ pub mod people;
 pub mod postgres;
 mod rows;
 mod runs;
+mod sql;
 pub mod sqlite;
 mod tally;
 pub mod waiting;
@@ -29,11 +31,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::change::{Digest, GENESIS};
+pub use self::beside::SideTables;
+pub use self::history::LogReads;
+use crate::domain::change::Digest;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Group,
-    KeptDigest, Key, KeyId, Logged, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest,
-    RunChange, Setting, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, Group,
+    KeptDigest, Key, KeyId, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest, RunChange,
+    Setting, Time, Trunk, TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -577,7 +581,7 @@ pub fn follow<E: From<StoreError>>(
     }
 }
 
-pub trait Store: people::PeopleStore + Send + Sync + 'static {
+pub trait Store: LogReads + SideTables + people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment: partners first. A row that cannot be
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
@@ -611,9 +615,6 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
-    /// The place of the partner that has an id; `StoreError::Corrupt` if its row
-    /// cannot be understood.
-    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
     /// What this process knows of unreadable rows and of the last write.
     fn health(&self) -> &health::Health;
 
@@ -631,152 +632,10 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Returns how many were kept.
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError>;
 
-    /// The version that a partner has now; 0 if there is no such partner. What
-    /// an earlier read of this process found beside the log was written with
-    /// this version or an older one.
-    fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
-
-    /// Hands over a partner's log after a version up to another, oldest first,
-    /// in pieces: an entry may change a million numbers. An entry that cannot be
-    /// understood is `StoreError::Corrupt`. An error of `take` ends it.
-    fn follow(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        through: u64,
-        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
-
-    /// The same, at most `limit` entries, each whole: for those that are known
-    /// to be small, and for tests.
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        let mut log: Vec<Logged> = Vec::new();
-        self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
-            match (piece, log.last_mut()) {
-                (LogPiece::Entry { version, entry, entities, previous }, _) => {
-                    let LogEntry { at, actor, request_id, verb, from: _ } = entry;
-                    let numbers = Vec::new();
-                    let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
-                    log.push(Logged { change, previous, digest: GENESIS });
-                }
-                (LogPiece::Numbers(runs), Some(last)) => {
-                    last.change.numbers.extend(runs.iter().flat_map(RunChange::numbers));
-                }
-                (LogPiece::End { digest }, Some(last)) => {
-                    last.change.numbers.sort_unstable_by_key(|change| change.number);
-                    last.digest = digest;
-                }
-                (LogPiece::Numbers(_) | LogPiece::End { .. }, None) => {}
-            }
-            Ok(())
-        })?;
-        Ok(log)
-    }
-
     /// Runs a write and returns the version it made, once that is durable;
     /// `None` if it put nothing into the log; what it put beside the log is
     /// durable too.
     fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
-
-    /// Goes back through the changes of entities up to a version, the latest
-    /// first, where the text of the entities has `mention` in it; until `take`
-    /// says that it has enough. Reads nothing of numbers.
-    fn mentions(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        mention: &str,
-        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
-    ) -> Result<(), StoreError>;
-
-    /// A number's life within a partner, oldest first.
-    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError>;
-
-    /// A partner's log after a version, oldest first, at most `limit` entries,
-    /// each with `numbers` of its numbers from the one at `skip`.
-    fn list(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        limit: usize,
-        skip: u64,
-        numbers: usize,
-    ) -> Result<Vec<LoggedChange>, StoreError>;
-
-    /// Replays a partner's log up to a version, oldest first, in pieces: for callers
-    /// that read millions of numbers and keep little of each.
-    ///
-    /// An engine that can hand over a large change without holding all of it
-    /// does so; this reads one entry at a time.
-    fn replay(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut version = 0;
-        while version < through
-            && let Some(Logged { change, .. }) = self.log(key, version, 1)?.pop()
-            && change.version <= through
-        {
-            version = change.version;
-            let Change { at, actor, request_id, verb, .. } = change;
-            let entry = LogEntry { at, actor, request_id, verb, from: None };
-            take(&entry, Replayed::Entities(&change.entities))?;
-            for NumberChange { number, after, .. } in &change.numbers {
-                take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The version that a partner had at the end of the second `time`; 0
-    /// before its first change. Its cost follows the number of later changes.
-    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError>;
-
-    /// A partner's jobs, newest first, `limit` of them after `skip`, and how
-    /// many there are.
-    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError>;
-    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError>;
-    /// A job's batches from one on, at most `limit`, each with its place.
-    fn job_batches(&self, key: PartnerKey, id: &str, from: u64, limit: usize)
-    -> Result<Vec<(u64, String)>, StoreError>;
-    /// The open jobs of all partners, oldest first.
-    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError>;
-
-    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
-    /// A partner's documents of a kind, at most `limit`.
-    fn documents(
-        &self,
-        key: PartnerKey,
-        kind: &str,
-        walk: DocumentWalk<'_>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError>;
-    /// The documents of a kind, of all partners, that are due at `now`, longest
-    /// due first, at most `limit`.
-    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError>;
-
-    /// Acquires a lease for so many seconds, or renews it for its holder.
-    /// Times are the engine's own, so processes with different clocks agree.
-    /// Waits for other writers as [`Store::write`] does.
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError>;
-    /// Gives a lease back before its time. Waits for other writers as
-    /// [`Store::write`] does.
-    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
-    /// Who has a lease now, if anybody.
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
-
-    /// Deletes some of what is over, in one short transaction that gives way to
-    /// writers, and returns how many rows it deleted. Called until that is 0.
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError>;
-
-    /// Lets go of answers kept before `before`.
-    fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
-
-    /// When each key was last used; outside the log.
-    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError>;
-    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError>;
 
     /// Writes a consistent copy to a new file, while others read and write.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;

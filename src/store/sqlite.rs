@@ -11,14 +11,11 @@
 //! the write-ahead log, and starts by writing all of it into the file again.
 
 mod cells;
-mod documents;
 mod file;
-mod jobs;
-mod people;
 mod restore;
 mod runs;
 mod scratch;
-mod shelf;
+mod sql;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -33,25 +30,25 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, Row, ffi, params};
+use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, Row, ffi};
 
 use self::cells::RowImages;
 use self::file::{FileId, ServeLock, beside, served_by_another_name};
-use self::people::SqlitePeople;
 pub use self::restore::{Restored, brought_up, restore};
-use self::shelf::{SqliteShelf, version_at};
+use self::sql::SqliteSql;
 use self::transaction::SqliteTransaction;
 use super::group::{CommitFailure, Engine, GroupCommit, Written};
 use super::health::{Health, Surveyed, row_name};
+use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::runs::{OVERLAPS, bounds};
+use super::sql::{Sql, SqlStore, bind};
 use super::waiting::may_wait;
 use super::{
-    Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange, NumberBatch,
-    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history, numbers_named,
+    Abort, Draft, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, Store, StoreError, WriteTarget, numbers_named,
 };
-use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
+use crate::domain::{PartnerKey, RowDigest, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -319,18 +316,12 @@ impl SqliteStore {
         })
     }
 
-    /// Runs housekeeping: a small write outside the log that gives way to
-    /// writers and is tried again later.
-    fn housekeep<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        self.aside(BUSY_HOUSEKEEPING, work)
-    }
-
     /// Runs and commits a write outside the log, in a transaction of its own,
     /// after waiting for other writers for at most `patience`.
     fn aside<T>(
         &self,
         patience: Duration,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         may_wait();
         let mut open = self.writers.alone(patience)?;
@@ -340,12 +331,11 @@ impl SqliteStore {
         writer.connection.busy_timeout(BUSY)?;
         self.health.wrote_unless(begun.as_ref().err());
         begun?;
-        let worked = work(&writer.connection);
-        let committed = worked.and_then(|value| writer.connection.execute_batch("COMMIT").map(|()| value));
+        let worked = work(SqliteSql { connection: &writer.connection, health: &self.health });
+        let committed = worked.and_then(|value| Ok(writer.connection.execute_batch("COMMIT").map(|()| value)?));
         if committed.is_err() && !writer.connection.is_autocommit() {
             writer.connection.execute_batch("ROLLBACK")?;
         }
-        let committed = committed.map_err(StoreError::from);
         self.health.wrote_unless(committed.as_ref().err());
         match &committed {
             Ok(_) => writer.rest(),
@@ -367,17 +357,21 @@ impl SqliteStore {
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)
     }
+}
 
-    /// A short read, on a connection that is kept for the next one. Never the
-    /// follower's, because writers wait for what it reads.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+impl SqlStore for SqliteStore {
+    type Sql<'c> = SqliteSql<'c>;
+
+    /// On a connection that is kept for the next read. Never the follower's,
+    /// because writers wait for what it reads.
+    fn read<T>(&self, work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         may_wait();
         let kept = self.readers.lock().pop();
         let connection = match kept {
             Some(connection) => connection,
             None => self.reader()?,
         };
-        let result = work(&connection);
+        let result = work(SqliteSql { connection: &connection, health: &self.health });
         let mut readers = self.readers.lock();
         if result.is_ok() && readers.len() < READERS_MAX {
             readers.push(connection);
@@ -385,13 +379,12 @@ impl SqliteStore {
         result
     }
 
-    /// The same of one partner's log.
-    fn shelf<T>(
-        &self,
-        key: PartnerKey,
-        work: impl FnOnce(&SqliteShelf<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.read(|connection| work(&SqliteShelf { connection, key }))
+    fn alone<T>(&self, work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.aside(BUSY, work)
+    }
+
+    fn housekeep<T>(&self, work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.aside(BUSY_HOUSEKEEPING, work)
     }
 }
 
@@ -436,16 +429,6 @@ fn unopened(path: &Path, code: c_int, reason: &str) -> StoreError {
             StoreError::Unopened { path: path.to_owned(), source }
         }
     }
-}
-
-fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
-    )?;
-    for (partner, id, time) in uses {
-        statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
-    }
-    Ok(())
 }
 
 /// Why a file could not be made, if it is for want of its folder.
@@ -741,16 +724,16 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
 
 impl PeopleStore for SqliteStore {
     fn people_read(&self, look: PeopleLook<'_>) -> Result<(), StoreError> {
-        self.read(|connection| {
+        self.read(|mut sql| {
             // What is read belongs together.
-            let transaction = connection.unchecked_transaction()?;
-            look(&mut SqlitePeople(&transaction, &self.health))
+            let _transaction = sql.connection.unchecked_transaction()?;
+            look(&mut sql)
         })
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
         let put = |writer: &mut SqliteWriter| {
-            draft(&mut SqlitePeople(&writer.connection, &self.health))?;
+            draft(&mut SqliteSql { connection: &writer.connection, health: &self.health })?;
             Ok(Written { version: None, anything: true })
         };
         let result = self.writers.member(put).map(|_| ());
@@ -760,7 +743,7 @@ impl PeopleStore for SqliteStore {
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.housekeep(|connection| people::prune(connection, prune))? > 0 {}
+        while self.housekeep(|sql| prune_step(&sql, prune))? > 0 {}
         Ok(())
     }
 }
@@ -813,48 +796,16 @@ impl Store for SqliteStore {
         self.writers.willing() && self.health.writable()
     }
 
-    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
-        self.read(|connection| {
-            let sql = format!("SELECT partner, {PARTNER} FROM partner WHERE auth_id = ?1");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([auth_id.as_str()])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
-            read_partner(row, 1)?;
-            Ok(Some(PartnerKey(row.int(0)?)))
-        })
-    }
-
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
-        self.aside(BUSY, |connection| {
-            // The first byte of a digest names the format, so the program recognizes another release's.
-            let mut statement = connection.prepare_cached(
-                "UPDATE partner SET row_digest = ?4 WHERE partner = ?1 AND version = ?2 AND head = ?3 \
-                 AND (?5 OR row_digest IS NULL OR substr(row_digest, 1, 1) <> x'01')",
-            )?;
+        // The first byte of a digest names the format, so the program recognizes another release's.
+        let sql = "UPDATE partner SET row_digest = ?4 WHERE partner = ?1 AND version = ?2 AND head = ?3 \
+                   AND (?5 OR row_digest IS NULL OR substr(row_digest, 1, 1) <> x'01')";
+        self.alone(|writer| {
             made.iter().try_fold(0, |kept, (head, digest)| {
                 let sealed = digest.sealed(head.key, head.version, &head.digest);
-                let changed = statement.execute(params![head.key.0, head.version as i64, head.digest, sealed, replace]);
-                Ok(kept + changed? as u64)
+                Ok(kept + writer.run(sql, bind![head.key, head.version, &head.digest, &sealed, replace])?)
             })
         })
-    }
-
-    fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT version FROM partner WHERE partner = ?1")?;
-            let version: Option<i64> = statement.query_row([key.0], |row| row.get(0)).optional()?;
-            Ok(version.unwrap_or(0) as u64)
-        })
-    }
-
-    fn follow(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        through: u64,
-        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
     }
 
     fn write(&self, target: WriteTarget, entry: LogEntry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
@@ -867,123 +818,6 @@ impl Store for SqliteStore {
         });
         self.health.ended(&result, matches!(result, Ok(Some(_))));
         result
-    }
-
-    fn mentions(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        mention: &str,
-        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
-    ) -> Result<(), StoreError> {
-        self.shelf(key, |shelf| history::mentions(shelf, through, mention, take))
-    }
-
-    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
-        self.shelf(key, |shelf| history::history(shelf, number))
-    }
-
-    fn list(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        limit: usize,
-        skip: u64,
-        numbers: usize,
-    ) -> Result<Vec<LoggedChange>, StoreError> {
-        self.shelf(key, |shelf| history::list(shelf, after, limit, skip, numbers))
-    }
-
-    fn replay(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.shelf(key, |shelf| history::replay(shelf, through, take))
-    }
-
-    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
-        self.read(|connection| version_at(connection, key, time))
-    }
-
-    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
-        self.read(|connection| jobs::jobs(connection, &self.health, key, skip, limit))
-    }
-
-    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {
-        self.read(|connection| jobs::job(connection, key, id))
-    }
-
-    fn job_batches(
-        &self,
-        key: PartnerKey,
-        id: &str,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
-        self.read(|connection| jobs::batches(connection, key, id, from, limit))
-    }
-
-    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
-        self.read(|connection| jobs::open(connection, &self.health))
-    }
-
-    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
-        self.read(|connection| documents::get(connection, key, kind, id))
-    }
-
-    fn documents(
-        &self,
-        key: PartnerKey,
-        kind: &str,
-        walk: DocumentWalk<'_>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.read(|connection| documents::list(connection, &self.health, key, kind, walk, limit))
-    }
-
-    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
-        self.read(|connection| documents::due(connection, &self.health, kind, now, limit))
-    }
-
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
-        self.aside(BUSY, |connection| documents::lease(connection, name, holder, seconds))
-    }
-
-    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
-        self.aside(BUSY, |connection| documents::end_lease(connection, name, holder))
-    }
-
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.read(|connection| Ok(documents::leaseholder(connection, name, Time::now())?))
-    }
-
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
-        self.housekeep(|connection| jobs::delete_over(connection, over)).map(|rows| rows as u64)
-    }
-
-    fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
-        // In steps, so that writers wait for no more than one of them.
-        while self.housekeep(|connection| jobs::forget(connection, before))? > 0 {}
-        Ok(())
-    }
-
-    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError> {
-        let connection = self.reader()?;
-        let mut statement =
-            connection.prepare("SELECT partner, id, last_used_at FROM api_key WHERE last_used_at IS NOT NULL")?;
-        let mut rows = statement.query([])?;
-        let mut uses = Vec::new();
-        while let Some(row) = rows.next()? {
-            let read = || Ok((PartnerKey(row.int(0)?), KeyId::stored(row.text(1)?), time_of(row.int(2)?)?));
-            uses.extend(self.health.readable("api_key", || row_name(row, &[0, 1]), read())?);
-        }
-        Ok(uses)
-    }
-
-    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
-        self.housekeep(|connection| put_key_uses(connection, uses))
     }
 
     fn health(&self) -> &Health {
@@ -1019,8 +853,7 @@ impl Store for SqliteStore {
     }
 
     fn probe(&self) {
-        let put = |connection: &Connection| connection.execute(PROBE, [Time::now().seconds()]);
-        let result = self.housekeep(put).map(|_| ()).map_err(Abort::from);
+        let result = self.housekeep(|sql| sql.run(PROBE, bind![Time::now()])).map(|_| ()).map_err(Abort::from);
         self.health.ended(&result, true);
     }
 

@@ -12,14 +12,13 @@ use std::sync::Arc;
 use futures_util::future::join3;
 use tokio_postgres::Row;
 
-use super::beside::SideTables;
 use super::connect::Link;
 use super::core::{COMMIT, Core, Params, PooledConnection};
 use super::each::{self, EachEdits};
-use super::people::PgPeople;
 use super::put::{Put, puts};
 use super::runs::{self, RunEdits, RunRows};
 use super::schema::{FORM_LOCK, TableForm};
+use super::sql::PgSql;
 use super::trouble::{commit_failure, trouble};
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
@@ -27,6 +26,7 @@ use crate::domain::{
     self, Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Group, Key, KeyId,
     NumberChange, NumberRun, Partner, PartnerId, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
+use crate::store::beside::SideRows;
 use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::log::{self, Chain};
 use crate::store::people::{AuditEntry, PeopleWrites, audit_of};
@@ -261,7 +261,7 @@ impl<'s> PgTransaction<'s> {
     }
 
     /// Writes the log entry, if anything was put, and moves the partner on.
-    fn finish(self) -> Result<(Written, LogHead, KeptDigest, Time), StoreError> {
+    fn finish(mut self) -> Result<(Written, LogHead, KeptDigest, Time), StoreError> {
         let at = self.entry.at;
         let before = self.session.row_digest;
         if self.parts == 0 && self.entities.is_empty() {
@@ -270,7 +270,7 @@ impl<'s> PgTransaction<'s> {
         let version = self.version();
         let (key, entry) = (self.head.key, &self.entry);
         let entities = log::encode_entities(&self.entities);
-        let digest = self.chain.finish(key, version, entry, &entities, &self.head.digest);
+        let digest = std::mem::take(&mut self.chain).finish(key, version, entry, &entities, &self.head.digest);
         let (stored, at_seconds, actor) = (version as i64, at.seconds(), entry.actor.to_string());
         let (verb, previous, next) = (entry.verb.as_str(), &self.head.digest[..], &digest[..]);
         let row_digest = before.moved_on(self.tally.done(), key, version, &digest);
@@ -289,7 +289,7 @@ impl<'s> PgTransaction<'s> {
         ];
         puts(self.core, &self.session.link, &put)?;
         if let Some(audit) = audit_of(key, entry, &self.entities) {
-            PgPeople { core: self.core, link: &self.session.link }.put_audit(&audit)?;
+            self.sql().put_audit(&audit)?;
         }
         let head = LogHead { key, version, digest };
         let row_digest = KeptDigest::read(row_digest.as_deref(), key, version, &digest);
@@ -300,8 +300,8 @@ impl<'s> PgTransaction<'s> {
         &self.session.link
     }
 
-    fn beside(&self) -> SideTables<'s> {
-        SideTables { core: self.core, link: &self.session.link }
+    fn sql(&self) -> PgSql<'s> {
+        PgSql { core: self.core, link: &self.session.link }
     }
 
     fn one<T>(
@@ -607,48 +607,48 @@ impl Transaction for PgTransaction<'_> {
     }
 
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
-        self.beside().answered(self.head.key, key, since)
+        self.sql().answered(self.head.key, key, since)
     }
 
     fn put_answered(&mut self, key: &str, answered: &Answered) -> Result<(), StoreError> {
         self.beside = true;
-        self.beside().put_answered(self.head.key, key, self.entry.at, answered)
+        self.sql().put_answered(self.head.key, key, self.entry.at, answered)
     }
 
     fn job(&mut self, id: &str) -> Result<Option<StoredJob>, StoreError> {
-        self.beside().job(self.head.key, id)
+        self.sql().job(self.head.key, id)
     }
 
     fn put_job(&mut self, job: &StoredJob) -> Result<(), StoreError> {
         self.beside = true;
-        self.beside().put_job(self.head.key, job)
+        self.sql().put_job(self.head.key, job)
     }
 
     fn job_batch(&mut self, job: &str, batch: u64) -> Result<Option<String>, StoreError> {
-        self.beside().batch(self.head.key, job, batch)
+        self.sql().batch(self.head.key, job, batch)
     }
 
     fn put_job_batch(&mut self, job: &str, batch: u64, body: &str) -> Result<(), StoreError> {
         self.beside = true;
-        self.beside().put_batch(self.head.key, job, batch, body)
+        self.sql().put_batch(self.head.key, job, batch, body)
     }
 
     fn document(&mut self, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
-        self.beside().document(self.head.key, kind, id)
+        self.sql().document(self.head.key, kind, id)
     }
 
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError> {
         self.beside = true;
-        self.beside().put_document(self.head.key, kind, document)
+        self.sql().put_document(self.head.key, kind, document)
     }
 
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError> {
         self.beside = true;
-        self.beside().drop_document(self.head.key, kind, id)
+        self.sql().drop_document(self.head.key, kind, id)
     }
 
     fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
         self.beside = true;
-        PgPeople { core: self.core, link: self.link() }.put_audit(entry)
+        self.sql().put_audit(entry)
     }
 }

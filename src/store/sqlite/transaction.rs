@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::people::SqlitePeople;
 use super::runs::{self, RunWriter};
-use super::{documents, jobs};
+use super::sql::SqliteSql;
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::{
     self, Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId,
     NumberChange, NumberRun, Partner, PartnerId, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
+use crate::store::beside::SideRows;
 use crate::store::group::Written;
 use crate::store::health::Health;
 use crate::store::log::{self, Chain};
@@ -99,14 +99,14 @@ impl<'c> SqliteTransaction<'c> {
     }
 
     /// Writes the log entry, if anything was put, and moves the partner on.
-    pub(super) fn finish(self) -> Result<Written, StoreError> {
+    pub(super) fn finish(mut self) -> Result<Written, StoreError> {
         if self.parts == 0 && self.entities.is_empty() {
             return Ok(Written { version: None, anything: self.beside });
         }
         let version = self.version();
         let (key, entry) = (self.head.key, &self.entry);
         let entities = log::encode_entities(&self.entities);
-        let digest = self.chain.finish(key, version, entry, &entities, &self.head.digest);
+        let digest = std::mem::take(&mut self.chain).finish(key, version, entry, &entities, &self.head.digest);
         self.connection
             .prepare_cached(
                 "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
@@ -131,7 +131,7 @@ impl<'c> SqliteTransaction<'c> {
                 self.row_digest.moved_on(self.tally.done(), key, version, &digest)
             ])?;
         if let Some(audit) = audit_of(key, entry, &self.entities) {
-            SqlitePeople(self.connection, self.health).put_audit(&audit)?;
+            self.sql().put_audit(&audit)?;
         }
         Ok(Written { version: Some(version), anything: true })
     }
@@ -388,53 +388,57 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
-        jobs::answered(self.connection, self.head.key, key, since)
+        self.sql().answered(self.head.key, key, since)
     }
 
     fn put_answered(&mut self, key: &str, answered: &Answered) -> Result<(), StoreError> {
         self.beside = true;
-        jobs::put_answered(self.connection, self.head.key, key, self.entry.at, answered)
+        self.sql().put_answered(self.head.key, key, self.entry.at, answered)
     }
 
     fn job(&mut self, id: &str) -> Result<Option<StoredJob>, StoreError> {
-        jobs::job(self.connection, self.head.key, id)
+        self.sql().job(self.head.key, id)
     }
 
     fn put_job(&mut self, job: &StoredJob) -> Result<(), StoreError> {
         self.beside = true;
-        jobs::put_job(self.connection, self.head.key, job)
+        self.sql().put_job(self.head.key, job)
     }
 
     fn job_batch(&mut self, job: &str, batch: u64) -> Result<Option<String>, StoreError> {
-        jobs::batch(self.connection, self.head.key, job, batch)
+        self.sql().batch(self.head.key, job, batch)
     }
 
     fn put_job_batch(&mut self, job: &str, batch: u64, body: &str) -> Result<(), StoreError> {
         self.beside = true;
-        jobs::put_batch(self.connection, self.head.key, job, batch, body)
+        self.sql().put_batch(self.head.key, job, batch, body)
     }
 
     fn document(&mut self, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
-        documents::get(self.connection, self.head.key, kind, id)
+        self.sql().document(self.head.key, kind, id)
     }
 
     fn put_document(&mut self, kind: &str, document: &Document) -> Result<(), StoreError> {
         self.beside = true;
-        documents::put(self.connection, self.head.key, kind, document)
+        self.sql().put_document(self.head.key, kind, document)
     }
 
     fn drop_document(&mut self, kind: &str, id: &str) -> Result<(), StoreError> {
         self.beside = true;
-        documents::drop(self.connection, self.head.key, kind, id)
+        self.sql().drop_document(self.head.key, kind, id)
     }
 
     fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
         self.beside = true;
-        SqlitePeople(self.connection, self.health).put_audit(entry)
+        self.sql().put_audit(entry)
     }
 }
 
 impl SqliteTransaction<'_> {
+    fn sql(&self) -> SqliteSql<'_> {
+        SqliteSql { connection: self.connection, health: self.health }
+    }
+
     /// Notes when accounts lost active numbers.
     fn put_losses(&self, changes: &[RunChange]) -> Result<(), StoreError> {
         let mut losses: BTreeMap<&AccountId, Time> = BTreeMap::new();
