@@ -11,6 +11,7 @@
 //! answered by `inventory`.
 
 mod beside;
+mod draft;
 mod group;
 pub mod health;
 mod history;
@@ -23,6 +24,7 @@ mod runs;
 mod sql;
 pub mod sqlite;
 mod tally;
+mod transaction;
 pub mod waiting;
 
 use std::collections::BTreeSet;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use self::beside::SideTables;
+pub use self::draft::{Decision, Done, DraftError};
 pub use self::history::LogReads;
 use crate::domain::change::Digest;
 use crate::domain::{
@@ -135,6 +138,8 @@ pub enum StoreError {
     Again { reason: Arc<str> },
     #[error("the database failed")]
     Postgres(#[source] Box<tokio_postgres::Error>),
+    #[error("the partner exists already")]
+    Exists,
     #[error("{what}")]
     Unsupported { what: &'static str },
 }
@@ -224,12 +229,9 @@ impl OwnedRun {
     }
 }
 
-/// The reads and writes of one write transaction, all within one partner.
-///
-/// What is put is written at once as rows and log, under the version that the
-/// transaction will have; all of it happens, or nothing. A change to credentials
-/// is in the audit trail with it ([`people::audit_of`]).
-pub trait Transaction {
+/// The reads of one write, all within one partner, which nobody else changes
+/// meanwhile. A preview answers them from a snapshot.
+pub trait Reads {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
     /// The time under which it is logged: the entry's, or that of the
@@ -260,8 +262,15 @@ pub trait Transaction {
         owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
         Ok(owned)
     }
-    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
-    /// As [`Transaction::put_numbers`], by runs of numbers that change alike.
+    /// How many numbers of the account are active and have not expired at `now`,
+    /// counted up to `enough` or a little further. From counts that are kept
+    /// with the numbers: it reads `enough` rows at most.
+    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError>;
+}
+
+/// What the rules of numbers need, of a write or of its preview.
+pub trait NumberPuts: Reads {
+    /// As [`NumberPuts::put_numbers`], by runs of numbers that change alike.
     fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         let mut numbers: Vec<NumberChange> = Vec::new();
         for (change, group) in changes.iter().flat_map(|change| change.run().by_group().map(move |run| (change, run))) {
@@ -278,19 +287,10 @@ pub trait Transaction {
     /// again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
     fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
-    /// How many numbers of the account are active and have not expired at `now`,
-    /// counted up to `enough` or a little further. From counts that are kept
-    /// with the numbers: it reads `enough` rows at most.
-    fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError>;
-    /// Whether the account holds a number, or one is reserved for it at `now`.
-    /// From the same counts.
-    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
-    /// The numbers that the account holds or that are reserved for it, in
-    /// order. Reads them all.
-    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
-    /// To which applications and trunks numbers of the partner route. Reads all
-    /// of the partner's numbers.
-    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
+}
+
+/// The writes beside the log, which has no entry of them.
+pub trait SideWrites: Reads {
     /// What was answered under an idempotency key at or after `since`.
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
     /// Keeps the answer to this write under its idempotency key, in the place
@@ -310,6 +310,24 @@ pub trait Transaction {
     /// Writes an entry of the audit trail for what this write changes outside the
     /// log; it exists only if the write is committed.
     fn put_audit(&mut self, entry: &people::AuditEntry) -> Result<(), StoreError>;
+}
+
+/// The reads and writes of one write transaction.
+///
+/// What is put is written at once as rows and log, under the version that the
+/// transaction will have; all of it happens, or nothing. A change to credentials
+/// is in the audit trail with it ([`people::audit_of`]).
+pub trait Transaction: NumberPuts + SideWrites {
+    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
+    /// Whether the account holds a number, or one is reserved for it at `now`.
+    /// From the same counts.
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
+    /// The numbers that the account holds or that are reserved for it, in
+    /// order. Reads them all.
+    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
+    /// To which applications and trunks numbers of the partner route. Reads all
+    /// of the partner's numbers.
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
 }
 
 /// To what numbers of a partner route.
@@ -394,6 +412,9 @@ pub struct LoggedChange {
 /// A write: looks at what is, and puts what shall be. It may run again from the
 /// start if the engine has to retry, so it keeps nothing from an earlier run.
 pub type Draft<'a> = Box<dyn FnMut(&mut dyn Transaction) -> Result<(), Abort> + Send + 'a>;
+
+/// The same beside the log.
+pub type SideDraft<'a> = Box<dyn FnMut(&mut dyn SideWrites) -> Result<(), Abort> + Send + 'a>;
 
 /// How much [`Store::load`] reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -636,6 +657,9 @@ pub trait Store: LogReads + SideTables + people::PeopleStore + Send + Sync + 'st
     /// `None` if it put nothing into the log; what it put beside the log is
     /// durable too.
     fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
+
+    /// Runs a write beside the log, and returns once that is durable.
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort>;
 
     /// Writes a consistent copy to a new file, while others read and write.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;

@@ -320,7 +320,6 @@ impl From<ServiceError> for ApiError {
             ServiceError::NoPartner { .. }
             | ServiceError::NoKey { .. }
             | ServiceError::PartnerExists { .. }
-            | ServiceError::DryRun
             | ServiceError::Store(_) => ApiError::internal(causes(&error)),
         }
     }

@@ -180,8 +180,8 @@ impl<S: SqlStore> SideTables for S {
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
         let sql = "UPDATE api_key SET last_used_at = ?3 WHERE partner = ?1 AND id = ?2 \
                    AND (last_used_at IS NULL OR last_used_at < ?3)";
-        let uses: Vec<_> = uses.iter().map(|(key, id, at)| bind![*key, id.as_str(), *at].to_vec()).collect();
-        self.housekeep(|writer| writer.run_each(sql, &uses)).map(|_| ())
+        let uses = uses.iter().map(|(key, id, at)| bind![*key, id.as_str(), *at].to_vec());
+        self.housekeep(|writer| writer.run_each(sql, uses)).map(|_| ())
     }
 }
 
@@ -210,8 +210,8 @@ fn delete_over(sql: &impl Sql, over: &Over) -> Result<u64, StoreError> {
             sql.run(&acknowledgements, bind![*ended_before])
         }
         Over::Settings { partner, ids } => {
-            let settings: Vec<_> = ids.iter().map(|id| bind![*partner, id].to_vec()).collect();
-            sql.run_each("DELETE FROM setting WHERE partner = ?1 AND id = ?2", &settings)
+            let settings = ids.iter().map(|id| bind![*partner, id].to_vec());
+            sql.run_each("DELETE FROM setting WHERE partner = ?1 AND id = ?2", settings)
         }
     }
 }

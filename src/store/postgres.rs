@@ -50,7 +50,10 @@ use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::sql::SqlStore;
-use super::{Abort, Draft, Incarnation, Load, Loaded, LogEntry, LogHead, Open, Store, StoreError, WriteTarget, rows};
+use super::{
+    Abort, Draft, Incarnation, Load, Loaded, LogEntry, LogHead, Open, SideDraft, Store, StoreError, Transaction,
+    WriteTarget, rows,
+};
 use crate::domain::{PartnerKey, RowDigest, Time};
 
 /// How long the database may take to say where its logs end, before it counts
@@ -119,6 +122,24 @@ impl PgStore {
     fn lane(&self, key: PartnerKey) -> Arc<GroupCommit<Lane>> {
         let make = || Arc::new(GroupCommit::new(Lane::new(self.core.clone(), WriteTarget::Partner(key))));
         self.lanes.lock().entry(key).or_insert_with(make).clone()
+    }
+
+    /// Runs one write, which logs nothing without an entry.
+    fn put(
+        &self,
+        target: WriteTarget,
+        at: Time,
+        entry: Option<LogEntry>,
+        draft: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+    ) -> Result<Option<u64>, Abort> {
+        self.core.health.undamaged(&target)?;
+        let write = |lane: &mut Lane| lane.write((at, entry.clone()), draft);
+        let result = match &target {
+            WriteTarget::Partner(key) => self.lane(*key).member(write),
+            WriteTarget::New(_) => GroupCommit::new(Lane::new(self.core.clone(), target)).member(write),
+        };
+        self.core.health.ended(&result, matches!(result, Ok(Some(_))));
+        result
     }
 
     /// The rows of one table that cannot be understood, read one by one.
@@ -281,14 +302,11 @@ impl Store for PgStore {
     }
 
     fn write(&self, target: WriteTarget, entry: LogEntry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.core.health.undamaged(&target)?;
-        let write = |lane: &mut Lane| lane.write(entry.clone(), &mut draft);
-        let result = match &target {
-            WriteTarget::Partner(key) => self.lane(*key).member(write),
-            WriteTarget::New(_) => GroupCommit::new(Lane::new(self.core.clone(), target)).member(write),
-        };
-        self.core.health.ended(&result, matches!(result, Ok(Some(_))));
-        result
+        self.put(target, entry.at, Some(entry), &mut |transaction| draft(transaction))
+    }
+
+    fn write_beside(&self, key: PartnerKey, at: Time, mut draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.put(WriteTarget::Partner(key), at, None, &mut |transaction| draft(transaction)).map(|_| ())
     }
 
     fn health(&self) -> &Health {
@@ -297,8 +315,9 @@ impl Store for PgStore {
 
     fn survey(&self) -> Result<(), StoreError> {
         let mut found = BTreeMap::new();
-        for EntityTable { table, columns, .. } in ENTITIES {
-            let sql = format!("SELECT partner, {columns} FROM {table}");
+        for entity in ENTITIES {
+            let table = entity.table;
+            let sql = format!("SELECT {} FROM {table}", entity.all());
             found.insert(table, self.surveyed(&sql, &[0, 1], |row| read_entity(table, row).map(|_| ()))?);
         }
         for rows::SideTable { table, from, columns, name } in rows::BESIDE {

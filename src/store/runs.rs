@@ -29,7 +29,7 @@ pub(super) fn possible(first: i64, last: i64) -> bool {
 }
 
 /// The numbers of a row whose bounds are in two columns.
-pub(super) fn bounds(row: &impl RowCells, first: usize, last: usize) -> Result<(E164, E164), StoreError> {
+pub(super) fn bounds(row: &(impl RowCells + ?Sized), first: usize, last: usize) -> Result<(E164, E164), StoreError> {
     numbers_of(row.int(first)?, row.int(last)?)
 }
 

@@ -5,17 +5,20 @@
 //! alone it is PostgreSQL's word for the connected role.
 //! Deliberately absent: the rows of numbers, which each engine stores its own way.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::health::Health;
 use super::rows::{RowCells, whole};
 use super::{Leased, StoreError};
 use crate::domain::{PartnerKey, Time};
 
 /// One value of a statement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum SqlValue<'a> {
     Null,
     Int(i64),
-    Text(&'a str),
+    Text(Cow<'a, str>),
     Bytes(&'a [u8]),
 }
 
@@ -36,9 +39,10 @@ from! {
     bool: value => SqlValue::Int(i64::from(value));
     Time: value => SqlValue::Int(value.seconds());
     PartnerKey: value => SqlValue::Int(value.0);
-    &'a str: value => SqlValue::Text(value);
-    &'a String: value => SqlValue::Text(value);
-    &'a std::sync::Arc<str>: value => SqlValue::Text(value);
+    String: value => SqlValue::Text(value.into());
+    &'a str: value => SqlValue::Text(value.into());
+    &'a String: value => SqlValue::Text(value.into());
+    &'a Arc<str>: value => SqlValue::Text(Cow::Borrowed(value));
     &'a [u8]: value => SqlValue::Bytes(value);
     &'a Vec<u8>: value => SqlValue::Bytes(value);
     &'a [u8; 32]: value => SqlValue::Bytes(value);
@@ -73,9 +77,9 @@ pub(super) trait Sql {
     /// Runs a statement and returns how many rows it changed.
     fn run(&self, sql: &str, values: &[SqlValue<'_>]) -> Result<u64, StoreError>;
 
-    /// Runs a statement with each of these lists of values, in any order, and returns
-    /// how many rows it changed in all.
-    fn run_each(&self, sql: &str, lists: &[Vec<SqlValue<'_>>]) -> Result<u64, StoreError>;
+    /// Runs statements in their order, sent together where that is faster, and
+    /// returns how many rows they changed in all.
+    fn run_all(&self, statements: &[(&str, Vec<SqlValue<'_>>)]) -> Result<u64, StoreError>;
 
     /// Hands over the rows that a query finds, as they come.
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError>;
@@ -84,6 +88,12 @@ pub(super) trait Sql {
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError>;
 
     fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
+
+    /// Runs a statement with each of these lists of values.
+    fn run_each<'v>(&self, sql: &str, lists: impl Iterator<Item = Vec<SqlValue<'v>>>) -> Result<u64, StoreError> {
+        let statements: Vec<_> = lists.map(|values| (sql, values)).collect();
+        self.run_all(&statements)
+    }
 
     /// The first row that a query finds.
     fn first<T>(

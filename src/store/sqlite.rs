@@ -16,7 +16,6 @@ mod restore;
 mod runs;
 mod scratch;
 mod sql;
-mod transaction;
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -35,8 +34,8 @@ use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, Row, ffi};
 use self::cells::RowImages;
 use self::file::{FileId, ServeLock, beside, served_by_another_name};
 pub use self::restore::{Restored, brought_up, restore};
+use self::runs::RunWriter;
 use self::sql::SqliteSql;
-use self::transaction::SqliteTransaction;
 use super::group::{CommitFailure, Engine, GroupCommit, Written};
 use super::health::{Health, Surveyed, row_name};
 use super::people::tables::prune as prune_step;
@@ -44,9 +43,11 @@ use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::runs::{OVERLAPS, bounds};
 use super::sql::{Sql, SqlStore, bind};
+use super::transaction::{OpenPartner, SqlTransaction};
 use super::waiting::may_wait;
 use super::{
-    Abort, Draft, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, Store, StoreError, WriteTarget, numbers_named,
+    Abort, Draft, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, SideDraft, Store, StoreError, Transaction,
+    WriteTarget, numbers_named,
 };
 use crate::domain::{PartnerKey, RowDigest, Time};
 
@@ -347,6 +348,28 @@ impl SqliteStore {
         committed
     }
 
+    /// Runs one write, which logs nothing without an entry.
+    fn put(
+        &self,
+        target: &WriteTarget,
+        at: Time,
+        entry: Option<LogEntry>,
+        draft: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+    ) -> Result<Option<u64>, Abort> {
+        may_wait();
+        self.health.undamaged(target)?;
+        let result = self.writers.member(|writer| {
+            let sql = SqliteSql { connection: &writer.connection, health: &self.health };
+            let partner = open_partner(&sql, target)?;
+            let mut transaction =
+                SqlTransaction::begin(sql, RunWriter::default(), target, &partner, (at, entry.clone()))?;
+            draft(&mut transaction)?;
+            Ok(transaction.finish()?.0)
+        });
+        self.health.ended(&result, matches!(result, Ok(Some(_))));
+        result
+    }
+
     /// A connection that reads tables once, from end to end: what it keeps in
     /// its cache it never meets again, and the memory stays with the process.
     pub(super) fn reader(&self) -> Result<Connection, StoreError> {
@@ -429,6 +452,18 @@ fn unopened(path: &Path, code: c_int, reason: &str) -> StoreError {
             StoreError::Unopened { path: path.to_owned(), source }
         }
     }
+}
+
+/// The partner of a write as it is now.
+fn open_partner(sql: &SqliteSql<'_>, target: &WriteTarget) -> Result<OpenPartner, StoreError> {
+    let WriteTarget::Partner(key) = target else { return Ok(OpenPartner::new()) };
+    let query = "SELECT partner, version, head, at, row_digest FROM partner \
+                 LEFT JOIN change USING (partner, version) WHERE partner = ?1";
+    let found = sql.first(query, bind![*key], |row| {
+        let head = read_head(row)?;
+        Ok(OpenPartner { head, row_digest: read_row_digest(row, 4, &head), last: time_if(row.int_if(3)?)? })
+    })?;
+    found.ok_or_else(|| corrupt(format!("partner {key} is gone")))
 }
 
 /// Why a file could not be made, if it is for want of its folder.
@@ -754,9 +789,10 @@ impl Store for SqliteStore {
         let transaction = connection.transaction()?;
         let only = what.only.map(|key| key.0);
         let filter = "WHERE ?1 IS NULL OR partner = ?1";
-        for EntityTable { table, name, columns } in ENTITIES {
-            let mut statement = transaction
-                .prepare(&format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}"))?;
+        for entity in ENTITIES {
+            let (EntityTable { table, name, .. }, columns) = (entity, entity.all());
+            let mut statement =
+                transaction.prepare(&format!("SELECT {columns} FROM {table} {filter} ORDER BY partner, {name}"))?;
             let mut rows = statement.query([only])?;
             while let Some(row) = rows.next()? {
                 take(read_entity(table, row).or_else(|error| poison(error, table, row, 0))?)?;
@@ -809,15 +845,11 @@ impl Store for SqliteStore {
     }
 
     fn write(&self, target: WriteTarget, entry: LogEntry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        may_wait();
-        self.health.undamaged(&target)?;
-        let result = self.writers.member(|writer| {
-            let mut transaction = SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
-            draft(&mut transaction)?;
-            Ok(transaction.finish()?)
-        });
-        self.health.ended(&result, matches!(result, Ok(Some(_))));
-        result
+        self.put(&target, entry.at, Some(entry), &mut |transaction| draft(transaction))
+    }
+
+    fn write_beside(&self, key: PartnerKey, at: Time, mut draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.put(&WriteTarget::Partner(key), at, None, &mut |transaction| draft(transaction)).map(|_| ())
     }
 
     fn health(&self) -> &Health {
@@ -840,8 +872,9 @@ impl Store for SqliteStore {
             }
             Ok(())
         };
-        for EntityTable { table, columns, .. } in ENTITIES {
-            let sql = format!("SELECT partner, {columns} FROM {table}");
+        for entity in ENTITIES {
+            let table = entity.table;
+            let sql = format!("SELECT {} FROM {table}", entity.all());
             look(table, sql, &[0, 1], &|row| read_entity(table, row).map(|_| ()))?;
         }
         for SideTable { table, from, columns, name } in BESIDE {

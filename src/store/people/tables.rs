@@ -71,7 +71,7 @@ impl<S: Sql> PeopleReads for S {
 
     fn source(&mut self, user: &UserId, from: IpAddr) -> Result<Option<Time>, StoreError> {
         let sql = "SELECT s.user, address, at FROM sign_in_source s WHERE s.user = ?1 AND address = ?2";
-        granting(self, "sign_in_source", sql, bind![user.as_str(), &from.to_string()], |row| time_of(row.int(2)?))
+        granting(self, "sign_in_source", sql, bind![user.as_str(), from.to_string()], |row| time_of(row.int(2)?))
     }
 
     fn recovery_codes(&mut self, user: &UserId) -> Result<u64, StoreError> {
@@ -126,7 +126,7 @@ impl<S: Sql> PeopleWrites for S {
         self.run(
             "INSERT INTO session (sha256, \"user\", created_at, seen_at, address, code_due) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            bind![digest, user.as_str(), *created_at, *seen_at, &from.to_string(), *code_due],
+            bind![digest, user.as_str(), *created_at, *seen_at, from.to_string(), *code_due],
         )?;
         Ok(())
     }
@@ -164,15 +164,15 @@ impl<S: Sql> PeopleWrites for S {
         self.run(
             "INSERT INTO sign_in_source (\"user\", address, at) VALUES (?1, ?2, ?3) \
              ON CONFLICT (\"user\", address) DO UPDATE SET at = ?3 WHERE sign_in_source.at < ?3",
-            bind![user.as_str(), &from.to_string(), at],
+            bind![user.as_str(), from.to_string(), at],
         )?;
         Ok(())
     }
 
     fn put_recovery_codes(&mut self, user: &UserId, codes: &[SecretDigest]) -> Result<(), StoreError> {
         self.run("DELETE FROM recovery_code WHERE \"user\" = ?1", bind![user.as_str()])?;
-        let codes: Vec<_> = codes.iter().map(|code| bind![user.as_str(), code].to_vec()).collect();
-        self.run_each("INSERT INTO recovery_code (\"user\", sha256) VALUES (?1, ?2)", &codes)?;
+        let codes = codes.iter().map(|code| bind![user.as_str(), code].to_vec());
+        self.run_each("INSERT INTO recovery_code (\"user\", sha256) VALUES (?1, ?2)", codes)?;
         Ok(())
     }
 
@@ -183,11 +183,19 @@ impl<S: Sql> PeopleWrites for S {
 
     fn put_audit(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
         let AuditEntry { at, partner, who, what, about, refused, from, request_id } = entry;
-        let from = from.map(|from| from.to_string());
         self.run(
             "INSERT INTO audit (at, partner, who, what, about, refused, address, request_id) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            bind![*at, *partner, who, what, about.as_ref(), refused.as_ref(), from.as_ref(), request_id.as_ref(),],
+            bind![
+                *at,
+                *partner,
+                who,
+                what,
+                about.as_ref(),
+                refused.as_ref(),
+                from.map(|from| from.to_string()),
+                request_id.as_ref(),
+            ],
         )?;
         Ok(())
     }

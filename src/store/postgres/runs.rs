@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 use super::connect::Link;
 use super::core::{Core, rows};
 use super::put::{ColumnArrays, Put, arrays, set_values, values};
-use crate::domain::{AccountId, E164, NumberRun, PartnerKey, Record, RunChange};
+use crate::domain::{NumberRun, PartnerKey, Record, RunChange};
 use crate::store::rows::*;
 use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
 use crate::store::tally::RowTally;
@@ -403,24 +403,6 @@ impl<'a> RunEdits<'a> {
     }
 }
 
-/// The numbers that the account holds or that are reserved for it.
-pub(super) fn numbers_of(
-    core: &Core,
-    link: &Link,
-    key: PartnerKey,
-    account: &AccountId,
-    states: &[&str],
-) -> Result<Vec<E164>, StoreError> {
-    let sql = "SELECT first, last FROM number_run WHERE partner = $1 AND account = $2 AND state = ANY ($3::text[]) \
-               ORDER BY first";
-    let mut numbers = Vec::new();
-    for row in core.rows(link, sql, &[&key.0, &account.as_str(), &states])? {
-        let (first, last) = crate::store::runs::bounds(&row, 0, 1)?;
-        numbers.extend((first.digits()..=last.digits()).filter_map(E164::new));
-    }
-    Ok(numbers)
-}
-
 /// The rows that have some of these numbers, in order.
 fn overlapping(rows: &BTreeMap<i64, KnownRow>, (first, last): Span) -> impl Iterator<Item = Span> {
     let before = rows.range(..first).next_back().filter(|(_, known)| known.last >= first);
@@ -592,9 +574,6 @@ impl RowOwners<'_> {
         }
     }
 }
-
-/// To what the partner's numbers route.
-pub(super) const ROUTES: &str = "SELECT DISTINCT application, trunk FROM number_run WHERE partner = $1";
 
 /// What `verify` counts, and what is wrong if there is any. Both tables are compared
 /// as lists of numbers, since content cuts the one and not the other.

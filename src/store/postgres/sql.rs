@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
-use futures_util::future::join_all;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::connect::Link;
 use super::core::Core;
+use super::put::{Put, puts};
 use super::trouble::trouble;
 use crate::store::health::Health;
 use crate::store::rows::LEASE_SECONDS_MAX;
@@ -59,14 +59,14 @@ impl Sql for PgSql<'_> {
         self.core.execute(self.link, &placed(sql), &values)
     }
 
-    /// All of them are sent together.
-    fn run_each(&self, sql: &str, lists: &[Vec<SqlValue<'_>>]) -> Result<u64, StoreError> {
-        self.core.run(async {
-            let client = &self.link.client;
-            let statement = client.prepare_cached(&placed(sql)).await.map_err(trouble)?;
-            let sent = lists.iter().map(|values| client.execute_raw(&statement, values));
-            join_all(sent).await.into_iter().sum::<Result<u64, _>>().map_err(trouble)
-        })
+    fn run_all(&self, statements: &[(&str, Vec<SqlValue<'_>>)]) -> Result<u64, StoreError> {
+        let sql: Vec<String> = statements.iter().map(|(sql, _)| placed(sql)).collect();
+        let put: Vec<Put<'_>> = sql
+            .iter()
+            .zip(statements)
+            .map(|(sql, (_, values))| Put { sql, params: values.iter().map(|value| value as _).collect(), rows: None })
+            .collect();
+        puts(self.core, self.link, &put)
     }
 
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {

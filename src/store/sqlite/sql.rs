@@ -13,9 +13,9 @@ use crate::store::{Leased, StoreError};
 
 impl ToSql for SqlValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match *self {
+        Ok(ToSqlOutput::Borrowed(match self {
             SqlValue::Null => ValueRef::Null,
-            SqlValue::Int(value) => ValueRef::Integer(value),
+            SqlValue::Int(value) => ValueRef::Integer(*value),
             SqlValue::Text(text) => ValueRef::Text(text.as_bytes()),
             SqlValue::Bytes(bytes) => ValueRef::Blob(bytes),
         }))
@@ -40,9 +40,8 @@ impl Sql for SqliteSql<'_> {
         Ok(self.connection.prepare_cached(sql)?.execute(params_from_iter(values))? as u64)
     }
 
-    fn run_each(&self, sql: &str, lists: &[Vec<SqlValue<'_>>]) -> Result<u64, StoreError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        lists.iter().try_fold(0, |rows, values| Ok(rows + statement.execute(params_from_iter(values))? as u64))
+    fn run_all(&self, statements: &[(&str, Vec<SqlValue<'_>>)]) -> Result<u64, StoreError> {
+        statements.iter().try_fold(0, |rows, (sql, values)| Ok(rows + self.run(sql, values)?))
     }
 
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {
