@@ -431,6 +431,10 @@ impl LogReads for Paced {
 }
 
 impl SideTables for Paced {
+    fn survey(&self) -> Result<(), StoreError> {
+        self.store.survey()
+    }
+
     fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
         self.store.delete_over(over)
     }
@@ -505,10 +509,6 @@ impl Store for Paced {
         self.store.health()
     }
 
-    fn survey(&self) -> Result<(), StoreError> {
-        self.store.survey()
-    }
-
     fn probe(&self) {
         self.store.probe();
     }
@@ -525,6 +525,10 @@ impl Store for Paced {
 
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
         self.store.keep_row_digests(made, replace)
+    }
+
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.store.write_beside(key, at, draft)
     }
 
     fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {

@@ -12,6 +12,7 @@
 
 mod beside;
 mod draft;
+mod entities;
 mod group;
 pub mod health;
 mod history;
@@ -231,7 +232,7 @@ impl OwnedRun {
 
 /// The reads of one write, all within one partner, which nobody else changes
 /// meanwhile. A preview answers them from a snapshot.
-pub trait Reads {
+pub trait PartnerReads {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
     /// The time under which it is logged: the entry's, or that of the
@@ -269,7 +270,7 @@ pub trait Reads {
 }
 
 /// What the rules of numbers need, of a write or of its preview.
-pub trait NumberPuts: Reads {
+pub trait NumberPuts: PartnerReads {
     /// As [`NumberPuts::put_numbers`], by runs of numbers that change alike.
     fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         let mut numbers: Vec<NumberChange> = Vec::new();
@@ -290,7 +291,7 @@ pub trait NumberPuts: Reads {
 }
 
 /// The writes beside the log, which has no entry of them.
-pub trait SideWrites: Reads {
+pub trait SideWrites: PartnerReads {
     /// What was answered under an idempotency key at or after `since`.
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
     /// Keeps the answer to this write under its idempotency key, in the place
@@ -638,11 +639,6 @@ pub trait Store: LogReads + SideTables + people::PeopleStore + Send + Sync + 'st
 
     /// What this process knows of unreadable rows and of the last write.
     fn health(&self) -> &health::Health;
-
-    /// Reads every row of every table but numbers and the log, and counts in
-    /// [`Store::health`] those that cannot be understood. Costs what the tables
-    /// are large.
-    fn survey(&self) -> Result<(), StoreError>;
 
     /// Makes a small write, so that a store whose last write failed finds out
     /// whether writes succeed again.

@@ -132,13 +132,12 @@ pub(super) async fn deliveries(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
-    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = write::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
-    Ok(page(&list, total, &query))
+    page(&app, path, request, Service::webhook_deliveries).await
+}
+
+/// GET /api/v1/manage/webhooks/{id}/failed
+pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
+    page(&app, path, request, Service::webhook_failed).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend
@@ -147,10 +146,7 @@ pub(super) async fn resend(
     path: PathOf<(String, String)>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
-    Write::run(key, service, move |service, key| service.webhook_resend(key, &id, &delivery)).await
+    on_delivery(&app, path, request, Service::webhook_resend).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/skip
@@ -159,21 +155,21 @@ pub(super) async fn skip(
     path: PathOf<(String, String)>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
-    Write::run(key, service, move |service, key| service.webhook_skip(key, &id, Some(&delivery))).await
+    let skip = |service: &Service, key, id: &str, delivery: &str| service.webhook_skip(key, id, Some(delivery));
+    on_delivery(&app, path, request, skip).await
 }
 
-/// GET /api/v1/manage/webhooks/{id}/failed
-pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
-    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = write::ask(&app, key, move |service| service.webhook_failed(key, &id, skip, limit)).await?;
-    Ok(page(&list, total, &query))
+/// A verb on one delivery.
+async fn on_delivery(
+    app: &Arc<App>,
+    path: PathOf<(String, String)>,
+    request: Request<Body>,
+    verb: fn(&Service, PartnerKey, &str, &str) -> Result<WriteOutcome, ServiceError>,
+) -> HandlerResult {
+    let Write { key, service, fields, .. } = Write::read(app, request).await?;
+    fields.finish()?;
+    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
+    Write::run(key, service, move |service, key| verb(service, key, &id, &delivery)).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/failed/resend
@@ -199,10 +195,24 @@ pub(super) async fn blocking(
     Ok(answer(json!({ "data": data, "meta": { "total": data.len() } }), None))
 }
 
-fn page(list: &[ShownDelivery], total: u64, query: &ListQuery) -> http::Response<Body> {
+/// A page of one webhook's deliveries, and how many there are.
+type DeliveryPage = Result<(Vec<ShownDelivery>, u64), ServiceError>;
+
+async fn page(
+    app: &Arc<App>,
+    path: PathOf<String>,
+    request: Request<Body>,
+    list: fn(&Service, PartnerKey, &str, u64, usize) -> DeliveryPage,
+) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
+    let id: String = id_of(path)?;
+    let (skip, limit) = (query.skip(), query.per_page as usize);
+    let (list, total) = write::ask(app, key, move |service| list(service, key, &id, skip, limit)).await?;
     let data: Vec<Value> = list.iter().map(json::delivery).collect();
     let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
-    answer(json!({ "data": data, "meta": meta }), None)
+    Ok(answer(json!({ "data": data, "meta": meta }), None))
 }
 
 fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {

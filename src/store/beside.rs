@@ -1,11 +1,17 @@
 //! Tables outside the log: stored answers for retries, jobs, documents, leases, and
 //! the last uses of keys.
 
-use super::health::row_name;
+use std::collections::BTreeMap;
+
+use super::entities::ENTITIES;
+use super::health::{Surveyed, row_name};
 use super::rows::*;
 use super::sql::{Sql, SqlStore, SqlValue, bind};
 use super::{Answered, Document, DocumentWalk, Leased, Over, StoreError, StoredJob};
 use crate::domain::{KeyId, PartnerKey, Time};
+
+/// Whether a row can be understood.
+type Understood<'a> = &'a dyn Fn(&dyn RowCells) -> Result<(), StoreError>;
 
 /// How many answers or acknowledgements are deleted in one transaction.
 const STEP: usize = 1_000;
@@ -60,6 +66,11 @@ pub trait SideTables {
 
     /// Lets go of answers kept before `before`.
     fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
+
+    /// Reads every row of every table but numbers and the log, and counts in
+    /// `Store::health` those that cannot be understood. Costs what the tables are
+    /// large.
+    fn survey(&self) -> Result<(), StoreError>;
 
     /// When each key was last used; outside the log.
     fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError>;
@@ -170,6 +181,10 @@ impl<S: SqlStore> SideTables for S {
         Ok(())
     }
 
+    fn survey(&self) -> Result<(), StoreError> {
+        self.read(|sql| survey(&sql))
+    }
+
     fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError> {
         let sql = "SELECT partner, id, last_used_at FROM api_key WHERE last_used_at IS NOT NULL ORDER BY partner, id";
         let read =
@@ -183,6 +198,30 @@ impl<S: SqlStore> SideTables for S {
         let uses = uses.iter().map(|(key, id, at)| bind![*key, id.as_str(), *at].to_vec());
         self.housekeep(|writer| writer.run_each(sql, uses)).map(|_| ())
     }
+}
+
+fn survey(sql: &impl Sql) -> Result<(), StoreError> {
+    let mut found: BTreeMap<&str, Surveyed> = BTreeMap::new();
+    let mut look = |table: &'static str, query: String, name: &[usize], understood: Understood<'_>| {
+        let surveyed = found.entry(table).or_default();
+        sql.query(&query, &[], &mut |row| match understood(row) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Corrupt { what }) => {
+                surveyed.add(row_name(row, name), what);
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        })
+    };
+    for entity in ENTITIES {
+        let query = format!("SELECT {} FROM {}", entity.all(), entity.table);
+        look(entity.table, query, &[0, 1], &|row| read_entity(entity.table, row).map(|_| ()))?;
+    }
+    for SideTable { table, from, columns, name } in BESIDE {
+        look(table, format!("SELECT {columns} FROM {from}"), name, &|row| understood(table, row))?;
+    }
+    sql.health().surveyed(found);
+    Ok(())
 }
 
 /// Deletes some of what is over, and returns how many rows that were.

@@ -25,6 +25,25 @@ const ENTRIES_BYTES: usize = 1 << 20;
 /// at most a group of 10,000 more.
 const PIECE_RUNS: usize = 4_096;
 
+/// What `verify` counts that a replay from the first entry to the head would not
+/// meet, and what is wrong if there is any.
+pub(super) const LOG_INTEGRITY: [(&str, &str); 3] = [
+    (
+        "log entries are beyond their partner's version",
+        "SELECT count(*) FROM change LEFT JOIN partner USING (partner) \
+         WHERE change.version > coalesce(partner.version, 0)",
+    ),
+    (
+        "parts of the log belong to no entry",
+        "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.verb IS NULL",
+    ),
+    (
+        "batches belong to no job",
+        "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
+         WHERE id IS NULL",
+    ),
+];
+
 /// An entry of the log without what it did to numbers.
 struct BareEntry {
     version: u64,

@@ -28,13 +28,11 @@ pub mod switch;
 mod transaction;
 mod trouble;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 
 pub use self::address::Address;
@@ -45,14 +43,15 @@ use self::schema::TableForm;
 use self::sql::PgSql;
 use self::transaction::Lane;
 use super::group::GroupCommit;
-use super::health::{Health, Surveyed, row_name};
+use super::health::Health;
+use super::history::LOG_INTEGRITY;
 use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::sql::SqlStore;
 use super::{
     Abort, Draft, Incarnation, Load, Loaded, LogEntry, LogHead, Open, SideDraft, Store, StoreError, Transaction,
-    WriteTarget, rows,
+    WriteTarget,
 };
 use crate::domain::{PartnerKey, RowDigest, Time};
 
@@ -140,31 +139,6 @@ impl PgStore {
         };
         self.core.health.ended(&result, matches!(result, Ok(Some(_))));
         result
-    }
-
-    /// The rows of one table that cannot be understood, read one by one.
-    fn surveyed(
-        &self,
-        sql: &str,
-        name: &[usize],
-        read: impl Fn(&tokio_postgres::Row) -> Result<(), StoreError>,
-    ) -> Result<Surveyed, StoreError> {
-        let mut surveyed = Surveyed::default();
-        self.core.read(|link| {
-            self.core.run(async {
-                let none: [&str; 0] = [];
-                let mut rows = pin!(link.client.query_raw(sql, none).await.map_err(trouble)?);
-                while let Some(row) = rows.try_next().await.map_err(trouble)? {
-                    match read(&row) {
-                        Ok(()) => {}
-                        Err(StoreError::Corrupt { what }) => surveyed.add(row_name(&row, name), what),
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(())
-            })
-        })?;
-        Ok(surveyed)
     }
 
     /// One write to people, alone over all processes.
@@ -313,21 +287,6 @@ impl Store for PgStore {
         &self.core.health
     }
 
-    fn survey(&self) -> Result<(), StoreError> {
-        let mut found = BTreeMap::new();
-        for entity in ENTITIES {
-            let table = entity.table;
-            let sql = format!("SELECT {} FROM {table}", entity.all());
-            found.insert(table, self.surveyed(&sql, &[0, 1], |row| read_entity(table, row).map(|_| ()))?);
-        }
-        for rows::SideTable { table, from, columns, name } in rows::BESIDE {
-            let sql = format!("SELECT {columns} FROM {from}");
-            found.insert(table, self.surveyed(&sql, name, |row| rows::understood(table, row))?);
-        }
-        self.core.health.surveyed(found);
-        Ok(())
-    }
-
     fn probe(&self) {
         let sql = "INSERT INTO lease (name, holder, until) VALUES ('probe', '', clock_timestamp()) \
                    ON CONFLICT (name) DO UPDATE SET until = clock_timestamp()";
@@ -349,29 +308,12 @@ impl Store for PgStore {
 
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         let mut wrong = Vec::new();
-        // What a replay from the first entry to the head would not meet.
         let form = self.core.read(|link| TableForm::of(&self.core, link))?;
         let numbers: &[(&str, &str)] = match form {
             TableForm::Each => each::INTEGRITY,
             TableForm::Runs => runs::INTEGRITY,
         };
-        let log = [
-            (
-                "log entries are beyond their partner's version",
-                "SELECT count(*) FROM change LEFT JOIN partner USING (partner) \
-                 WHERE change.version > coalesce(partner.version, 0)",
-            ),
-            (
-                "parts of the log belong to no entry",
-                "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.verb IS NULL",
-            ),
-            (
-                "batches belong to no job",
-                "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
-                 WHERE id IS NULL",
-            ),
-        ];
-        for (what, sql) in log.iter().chain(numbers) {
+        for (what, sql) in LOG_INTEGRITY.iter().chain(numbers) {
             let rows = self.core.read(|link| self.core.rows(link, sql, &[]))?;
             let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
             if count > 0 {

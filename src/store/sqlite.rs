@@ -36,8 +36,10 @@ use self::file::{FileId, ServeLock, beside, served_by_another_name};
 pub use self::restore::{Restored, brought_up, restore};
 use self::runs::RunWriter;
 use self::sql::SqliteSql;
+use super::entities::{ENTITIES, EntityTable};
 use super::group::{CommitFailure, Engine, GroupCommit, Written};
-use super::health::{Health, Surveyed, row_name};
+use super::health::Health;
+use super::history::LOG_INTEGRITY;
 use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
@@ -83,9 +85,6 @@ const READERS_MAX: usize = 4;
 /// How many rows of numbers are loaded at a time: enough that their images are few,
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
-
-/// Whether a row can be understood.
-type Understood<'a> = &'a dyn Fn(&Row<'_>) -> Result<(), StoreError>;
 
 pub struct SqliteStore {
     path: PathBuf,
@@ -856,35 +855,6 @@ impl Store for SqliteStore {
         &self.health
     }
 
-    fn survey(&self) -> Result<(), StoreError> {
-        let connection = self.reader()?;
-        let mut found = BTreeMap::new();
-        let mut look = |table: &'static str, sql: String, name: &[usize], read: Understood<'_>| {
-            let surveyed: &mut Surveyed = found.entry(table).or_default();
-            let mut statement = connection.prepare(&sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                match read(row) {
-                    Ok(()) => {}
-                    Err(StoreError::Corrupt { what }) => surveyed.add(row_name(row, name), what),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        for entity in ENTITIES {
-            let table = entity.table;
-            let sql = format!("SELECT {} FROM {table}", entity.all());
-            look(table, sql, &[0, 1], &|row| read_entity(table, row).map(|_| ()))?;
-        }
-        for SideTable { table, from, columns, name } in BESIDE {
-            let sql = format!("SELECT {columns} FROM {from}");
-            look(table, sql, name, &|row| understood(table, row))?;
-        }
-        self.health.surveyed(found);
-        Ok(())
-    }
-
     fn probe(&self) {
         let result = self.housekeep(|sql| sql.run(PROBE, bind![Time::now()])).map(|_| ()).map_err(Abort::from);
         self.health.ended(&result, true);
@@ -917,41 +887,7 @@ impl Store for SqliteStore {
         let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
         let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let mut wrong: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
-        // What a replay from the first entry to the head would not meet.
-        for (what, sql) in [
-            (
-                "log entries are beyond their partner's version",
-                "SELECT count(*) FROM change LEFT JOIN partner USING (partner) WHERE change.version > coalesce(partner.version, 0)",
-            ),
-            (
-                "parts of the log belong to no entry",
-                "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.version IS NULL",
-            ),
-            (
-                "batches belong to no job",
-                "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
-                 WHERE id IS NULL",
-            ),
-            (
-                "numbers belong to no partner",
-                "SELECT coalesce(sum(last - first + 1), 0) FROM number_run LEFT JOIN partner USING (partner) \
-                 WHERE partner.auth_id IS NULL",
-            ),
-            (
-                "rows of numbers overlap the row before them",
-                "SELECT count(*) FROM (SELECT first, max(last) OVER (ORDER BY first \
-                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM number_run) WHERE first <= before",
-            ),
-            (
-                "counts of accounts' numbers are not as the numbers say",
-                "SELECT count(*) FROM (SELECT partner, account, state, \
-                 coalesce(expires_at, until, 9223372036854775807) AS ends, sum(last - first + 1) AS numbers \
-                 FROM number_run \
-                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
-                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
-                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
-            ),
-        ] {
+        for &(what, sql) in LOG_INTEGRITY.iter().chain(runs::INTEGRITY) {
             let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
             if count > 0 {
                 wrong.push(format!("{count} {what}"));

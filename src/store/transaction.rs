@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::beside::SideRows;
+use super::entities::{ACCOUNTS, ACKNOWLEDGEMENTS, APPLICATIONS, EntityTable, KEYS, SETTINGS, TRUNKS, entity_row};
 use super::group::Written;
 use super::log::{self, Chain, Encoded};
 use super::people::{AuditEntry, PeopleWrites, audit_of};
@@ -14,8 +15,8 @@ use super::rows::*;
 use super::sql::{Sql, bind};
 use super::tally::RowTally;
 use super::{
-    Abort, Answered, Document, LogEntry, LogHead, NumberPuts, OwnedRun, Ownership, Reads, RoutesInUse, SideWrites,
-    StoreError, StoredJob, Transaction, WriteTarget,
+    Abort, Answered, Document, LogEntry, LogHead, NumberPuts, OwnedRun, Ownership, PartnerReads, RoutesInUse,
+    SideWrites, StoreError, StoredJob, Transaction, WriteTarget,
 };
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
@@ -191,7 +192,7 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
     }
 }
 
-impl<S: Sql, N: NumberRows<S>> Reads for SqlTransaction<S, N> {
+impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
     fn version(&self) -> u64 {
         self.log.version()
     }

@@ -132,6 +132,9 @@ impl LogReads for Far {
 }
 
 impl SideTables for Far {
+    fn survey(&self) -> Stored<()> {
+        self.asked()?.survey()
+    }
     fn delete_over(&self, over: &Over) -> Stored<u64> {
         self.asked()?.delete_over(over)
     }
@@ -187,9 +190,6 @@ impl Store for Far {
     fn health(&self) -> &Health {
         &self.health
     }
-    fn survey(&self) -> Stored<()> {
-        self.asked()?.survey()
-    }
     fn probe(&self) {
         self.store.probe();
     }
@@ -198,6 +198,9 @@ impl Store for Far {
     }
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Stored<u64> {
         self.asked()?.keep_row_digests(made, replace)
+    }
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.asked()?.write_beside(key, at, draft)
     }
     fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
         self.asked()?.write(target, entry, draft)

@@ -46,7 +46,7 @@ use crate::mail::{self, Email, MailFailure, Mailer};
 use crate::schedule::{self, Recurrence};
 use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
-use crate::store::{Document, DocumentWalk, Reads, SideWrites, StoreError};
+use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, StoreError};
 
 /// The most schedules of a partner.
 pub const SCHEDULES_MAX: usize = 50;
@@ -921,7 +921,7 @@ impl Recipient {
     }
 }
 
-fn setting_of(transaction: &mut dyn Reads, id: &str) -> Result<(Setting, Schedule), ServiceError> {
+fn setting_of(transaction: &mut dyn PartnerReads, id: &str) -> Result<(Setting, Schedule), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
     let setting = setting.ok_or_else(|| ServiceError::unknown("schedule", id))?;
     let schedule = setting.schedule().cloned().ok_or_else(|| ServiceError::unknown("schedule", id))?;

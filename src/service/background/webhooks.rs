@@ -42,7 +42,7 @@ use crate::outbound::Outbound;
 use crate::service::background::turns::Board;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, token};
-use crate::store::{Document, DocumentWalk, Reads, SideWrites, Transaction};
+use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, Transaction};
 
 /// Heads: the state of each webhook. `due` says when it is to be looked at.
 const HEAD: &str = "webhook";
@@ -519,7 +519,7 @@ pub fn tag(setting: &Setting) -> u64 {
 }
 
 /// A webhook that is there, inside a transaction.
-fn find(transaction: &mut dyn Reads, id: &str) -> Result<(Setting, Webhook), ServiceError> {
+fn find(transaction: &mut dyn PartnerReads, id: &str) -> Result<(Setting, Webhook), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
     let setting = setting.ok_or_else(|| ServiceError::unknown("webhook", id))?;
     let webhook = setting.webhook().cloned().ok_or_else(|| ServiceError::unknown("webhook", id))?;

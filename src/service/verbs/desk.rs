@@ -20,7 +20,7 @@ use crate::domain::{
 use crate::inventory::{NumberAlone, Snapshot};
 use crate::service::verbs::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
 use crate::service::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
-use crate::store::{NumberPuts, Ownership, Reads};
+use crate::store::{NumberPuts, Ownership, PartnerReads};
 
 /// How many numbers are written at a time, about.
 pub(in crate::service) const STEP: usize = 8_192;
@@ -317,7 +317,7 @@ impl ActiveNumbers {
 
     /// Whether the account has so many. Counted as far as it takes, and each
     /// time twice as far, so that many questions cost what one count does.
-    fn at_least(&mut self, wanted: u64, account: &AccountId, from: &mut dyn Reads) -> Result<bool, StoreError> {
+    fn at_least(&mut self, wanted: u64, account: &AccountId, from: &mut dyn PartnerReads) -> Result<bool, StoreError> {
         let pending = self.pending.get(account).copied().unwrap_or_default();
         let needed = wanted.saturating_add_signed(-pending);
         let (mut counted, mut reach) = self.stored.get(account).copied().unwrap_or_default();

@@ -18,6 +18,7 @@ use super::core::Core;
 use super::schema::{FORM_LOCK, TableForm};
 use super::trouble::trouble;
 use crate::domain::{Dates, PartnerKey};
+use crate::store::entities::{ENTITIES, EntityTable};
 use crate::store::rows::*;
 use crate::store::runs::{OVERLAPS, numbers_of};
 use crate::store::{BatchRow, Load, Loaded, NumberBatch, StoreError, numbers_named};

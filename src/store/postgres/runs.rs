@@ -19,7 +19,7 @@ use super::core::{Core, rows};
 use super::put::{ColumnArrays, Put, arrays, set_values, values};
 use crate::domain::{NumberRun, PartnerKey, Record, RunChange};
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
+use crate::store::runs::{COUNTS_INTEGRITY, ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
 use crate::store::tally::RowTally;
 use crate::store::{OwnedRun, Ownership, StoreError};
 
@@ -601,14 +601,7 @@ pub(super) const INTEGRITY: &[(&str, &str)] = &[
          SELECT count(*) FROM run FULL JOIN held USING (partner, first, last) \
          WHERE run.first IS NULL OR held.first IS NULL",
     ),
-    (
-        "counts of accounts' numbers are not as the numbers say",
-        "SELECT count(*) FROM (SELECT partner, account, state, \
-         coalesce(expires_at, until, 9223372036854775807) AS ends, sum(last - first + 1) AS numbers FROM number_run \
-         WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
-         FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
-         WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
-    ),
+    COUNTS_INTEGRITY,
 ];
 
 #[cfg(test)]

@@ -17,10 +17,25 @@ use crate::domain::{
 };
 use crate::store::log::Encoded;
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
+use crate::store::runs::{COUNTS_INTEGRITY, ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
 use crate::store::sql::{Sql, bind};
 use crate::store::transaction::{LogDraft, NumberRows};
 use crate::store::{OwnedRun, Ownership, StoreError};
+
+/// What `verify` counts, and what is wrong if there is any.
+pub(super) const INTEGRITY: &[(&str, &str)] = &[
+    (
+        "numbers belong to no partner",
+        "SELECT coalesce(sum(last - first + 1), 0) FROM number_run LEFT JOIN partner USING (partner) \
+         WHERE partner.auth_id IS NULL",
+    ),
+    (
+        "rows of numbers overlap the row before them",
+        "SELECT count(*) FROM (SELECT first, max(last) OVER (ORDER BY first \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM number_run) WHERE first <= before",
+    ),
+    COUNTS_INTEGRITY,
+];
 
 /// How many rows a look-up steps over before it seeks the next wanted number.
 const IDLE_ROWS_MAX: usize = 8;
@@ -341,11 +356,11 @@ fn replace(
     run: ChangedRun<'_>,
     record: &Record,
 ) -> Result<(), StoreError> {
-    let mut update = connection.prepare_cached(
-        "UPDATE number_run SET version = ?4, state = ?5, account = ?6, application = ?7, trunk = ?8, \
-         number_type = ?9, country = ?10, region = ?11, cost = ?12, currency = ?13, assigned_at = ?14, \
-         expires_at = ?15, since = ?16, until = ?17, tags = ?18 WHERE first = ?1 AND last = ?2 AND partner = ?3",
-    )?;
+    let mut update = connection.prepare_cached(&format!(
+        "UPDATE number_run SET (version, {RECORD}) = \
+         (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+         WHERE first = ?1 AND last = ?2 AND partner = ?3"
+    ))?;
     one(execute(&mut update, key, version, run, record)?, run)
 }
 

@@ -15,7 +15,7 @@ use crate::domain::{
     Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::{NumberPuts, Ownership, Reads, StoreError};
+use crate::store::{NumberPuts, Ownership, PartnerReads, StoreError};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -47,7 +47,7 @@ impl Trial {
     }
 }
 
-impl Reads for Trial {
+impl PartnerReads for Trial {
     fn version(&self) -> u64 {
         self.snapshot.version + 1
     }
