@@ -425,6 +425,15 @@ impl LogReads for Paced {
         self.store.list(key, after, limit, skip, numbers)
     }
 
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.replay(key, through, take)
+    }
+
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
         self.store.version_at(key, time)
     }

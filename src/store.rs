@@ -38,10 +38,11 @@ pub use self::beside::SideTables;
 pub use self::draft::{Decision, Done, DraftError};
 pub use self::history::LogReads;
 use crate::domain::change::Digest;
+use crate::domain::runs::runs as runs_of;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, Group,
-    KeptDigest, Key, KeyId, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest, RunChange,
-    Setting, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, KeptDigest, Key,
+    KeyId, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest, RunChange, Setting, Time, Trunk,
+    TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -202,9 +203,6 @@ pub enum Ownership {
     Foreign,
 }
 
-/// How many numbers an engine that knows no runs is handed at a time, about.
-const NUMBERS_AT_ONCE: usize = 8_192;
-
 /// Who has some numbers that follow each other.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OwnedRun {
@@ -247,21 +245,14 @@ pub trait PartnerReads {
     fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError>;
     fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError>;
     fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError>;
-    /// Who has each of these numbers; they must be sorted.
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError>;
-    /// The same by runs, which must be sorted: all numbers that are wanted, in order,
-    /// in runs of one owner. An engine whose rows are runs reads them so.
-    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
-        let (mut owned, mut numbers): (Vec<OwnedRun>, Vec<E164>) = Default::default();
-        for group in wanted.iter().flat_map(|run| run.by_group()) {
-            numbers.extend(group.numbers());
-            if numbers.len() >= NUMBERS_AT_ONCE {
-                owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
-                numbers.clear();
-            }
-        }
-        owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
-        Ok(owned)
+    /// Who has these runs of numbers, which must be sorted: all numbers that are
+    /// wanted, in order, in runs of one owner.
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError>;
+    /// The same of single numbers, which must be sorted.
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+        let owned = self.owners(&runs_of(wanted.iter().copied()))?;
+        let each = |OwnedRun { run, owner }: OwnedRun| std::iter::repeat_n(owner, run.count as usize);
+        Ok(owned.into_iter().flat_map(each).collect())
     }
     /// How many numbers of the account are active and have not expired at `now`,
     /// counted up to `enough` or a little further. From counts that are kept
@@ -271,23 +262,14 @@ pub trait PartnerReads {
 
 /// What the rules of numbers need, of a write or of its preview.
 pub trait NumberPuts: PartnerReads {
-    /// As [`NumberPuts::put_numbers`], by runs of numbers that change alike.
-    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
-        let mut numbers: Vec<NumberChange> = Vec::new();
-        for (change, group) in changes.iter().flat_map(|change| change.run().by_group().map(move |run| (change, run))) {
-            let begins = numbers.last().is_none_or(|last| Group::of(last.number) != Group::of(group.first));
-            if begins && numbers.len() >= NUMBERS_AT_ONCE {
-                self.put_numbers(&numbers)?;
-                numbers.clear();
-            }
-            numbers.extend(change.of(group).numbers());
-        }
-        self.put_numbers(&numbers)
-    }
-    /// Writes number changes, sorted, each number once. A number that is put
-    /// again in one transaction is one change in the log, from the first
+    /// Writes changes of runs of numbers, sorted, each number once. A number that is
+    /// put again in one transaction is one change in the log, from the first
     /// `before` to the last `after`.
-    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError>;
+    /// The same of single numbers.
+    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        self.put_runs(&RunChange::all(changes.iter().cloned()))
+    }
 }
 
 /// The writes beside the log, which has no entry of them.

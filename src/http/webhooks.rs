@@ -23,7 +23,7 @@ use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{PartnerKey, Scope};
 use crate::service::background::webhooks::{NewWebhook, ShownDelivery, WebhookChanges, WebhookSettings};
-use crate::service::{Rendered, Service, ServiceError, WriteOutcome};
+use crate::service::{Rendered, Service, ServiceError};
 
 /// What the settings say of webhooks.
 pub fn settings(config: &Config) -> WebhookSettings {
@@ -70,10 +70,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let webhook = write::ask(&app, key, move |service| service.webhook(key, &id)).await?;
+    let webhook = write::one(&app, path, &request, Service::webhook).await?;
     Ok(answer(json!({ "data": json::webhook(&webhook) }), Some(json::webhook_tag(&webhook))))
 }
 
@@ -103,27 +100,14 @@ pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, re
     Write::run(key, service, move |service, key| service.webhook_remove(key, &id, &expected)).await
 }
 
-/// A verb on one webhook that takes no fields.
-async fn on_webhook(
-    app: &Arc<App>,
-    path: PathOf<String>,
-    request: Request<Body>,
-    verb: fn(&Service, PartnerKey, &str) -> Result<WriteOutcome, ServiceError>,
-) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| verb(service, key, &id)).await
-}
-
 /// POST /api/v1/manage/webhooks/{id}/rotate
 pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    on_webhook(&app, path, request, Service::webhook_rotate).await
+    write::verb(&app, path, request, |service, key, id| service.webhook_rotate(key, id)).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/test
 pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    on_webhook(&app, path, request, Service::webhook_test).await
+    write::verb(&app, path, request, |service, key, id| service.webhook_test(key, id)).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/deliveries
@@ -146,7 +130,7 @@ pub(super) async fn resend(
     path: PathOf<(String, String)>,
     request: Request<Body>,
 ) -> HandlerResult {
-    on_delivery(&app, path, request, Service::webhook_resend).await
+    write::verb(&app, path, request, |service, key, (id, delivery)| service.webhook_resend(key, id, delivery)).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/skip
@@ -155,21 +139,7 @@ pub(super) async fn skip(
     path: PathOf<(String, String)>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let skip = |service: &Service, key, id: &str, delivery: &str| service.webhook_skip(key, id, Some(delivery));
-    on_delivery(&app, path, request, skip).await
-}
-
-/// A verb on one delivery.
-async fn on_delivery(
-    app: &Arc<App>,
-    path: PathOf<(String, String)>,
-    request: Request<Body>,
-    verb: fn(&Service, PartnerKey, &str, &str) -> Result<WriteOutcome, ServiceError>,
-) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(app, request).await?;
-    fields.finish()?;
-    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
-    Write::run(key, service, move |service, key| verb(service, key, &id, &delivery)).await
+    write::verb(&app, path, request, |service, key, (id, delivery)| service.webhook_skip(key, id, Some(delivery))).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/failed/resend
@@ -178,7 +148,7 @@ pub(super) async fn resend_failed(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    on_webhook(&app, path, request, Service::webhook_resend_failed).await
+    write::verb(&app, path, request, |service, key, id| service.webhook_resend_failed(key, id)).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/blocking
@@ -187,10 +157,7 @@ pub(super) async fn blocking(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let all = write::ask(&app, key, move |service| service.webhook_blocking(key, &id)).await?;
+    let all = write::one(&app, path, &request, Service::webhook_blocking).await?;
     let data: Vec<Value> = all.iter().map(json::blocking).collect();
     Ok(answer(json!({ "data": data, "meta": { "total": data.len() } }), None))
 }

@@ -131,30 +131,12 @@ pub trait LogReads {
 
     /// Replays a partner's log up to a version, oldest first, in pieces: for callers
     /// that read millions of numbers and keep little of each.
-    ///
-    /// An engine that can hand over a large change without holding all of it
-    /// does so; this reads one entry at a time.
     fn replay(
         &self,
         key: PartnerKey,
         through: u64,
         take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut version = 0;
-        while version < through
-            && let Some(Logged { change, .. }) = self.log(key, version, 1)?.pop()
-            && change.version <= through
-        {
-            version = change.version;
-            let Change { at, actor, request_id, verb, .. } = change;
-            let entry = LogEntry { at, actor, request_id, verb, from: None };
-            take(&entry, Replayed::Entities(&change.entities))?;
-            for NumberChange { number, after, .. } in &change.numbers {
-                take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
-            }
-        }
-        Ok(())
-    }
+    ) -> Result<(), StoreError>;
 }
 
 impl<S: SqlStore> LogReads for S {

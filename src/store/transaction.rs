@@ -21,8 +21,8 @@ use super::{
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
 use crate::domain::{
-    self, Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId,
-    NumberChange, NumberRun, Partner, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
+    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId, NumberRun,
+    Partner, PartnerKey, RunChange, Setting, State, Time, Trunk, TrunkId,
 };
 
 /// A partner as a write finds it.
@@ -233,12 +233,6 @@ impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
         self.entity(SETTINGS, id, |row| read_setting(row, 1))
     }
 
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
-        let owned = self.owners(&domain::runs::runs(wanted.iter().copied()))?;
-        let each = |OwnedRun { run, owner }: OwnedRun| std::iter::repeat_n(owner, run.count as usize);
-        Ok(owned.into_iter().flat_map(each).collect())
-    }
-
     fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
         let owned = self.numbers.owners(&self.sql, self.log.head.key, wanted)?;
         self.log.tally.read(&owned);
@@ -259,10 +253,6 @@ impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
 }
 
 impl<S: Sql, N: NumberRows<S>> NumberPuts for SqlTransaction<S, N> {
-    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
-        self.put_runs(&RunChange::all(changes.iter().cloned()))
-    }
-
     fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         self.numbers.put(&self.sql, &mut self.log, changes)
     }

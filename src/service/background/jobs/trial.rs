@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, Key, KeyId, NumberChange, Partner, Record,
-    Setting, Status, Time, Trunk, TrunkId, number,
+    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, Key, KeyId, NumberRun, Partner, Record,
+    RunChange, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::{NumberPuts, Ownership, PartnerReads, StoreError};
+use crate::store::{NumberPuts, OwnedRun, Ownership, PartnerReads, StoreError};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -84,6 +84,11 @@ impl PartnerReads for Trial {
         Ok(self.snapshot.keys.get(id.as_str()).cloned())
     }
 
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
+        let numbers: Vec<E164> = wanted.iter().flat_map(|run| run.numbers()).collect();
+        Ok(OwnedRun::all(&numbers, &self.numbers(&numbers)?))
+    }
+
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
         let holding = |&number: &E164| match self.snapshot.get(number, self.now) {
             Some(row) => Ownership::Ours { record: row.record(), version: row.version() },
@@ -98,10 +103,10 @@ impl PartnerReads for Trial {
 }
 
 impl NumberPuts for Trial {
-    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
         for change in changes {
-            self.note(change.before.as_ref(), -1);
-            self.note(change.after.as_ref(), 1);
+            self.note(change.before.as_ref(), -(change.count as i64));
+            self.note(change.after.as_ref(), change.count as i64);
         }
         Ok(())
     }
