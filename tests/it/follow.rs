@@ -23,7 +23,7 @@ use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LogReads,
-    LoggedChange, Over, Past, Replayed, SideTables, Store, StoreError, StoredJob, WriteTarget,
+    LoggedChange, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob, WriteTarget,
 };
 use serde_json::{Value, json};
 
