@@ -73,7 +73,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 /// GET /api/v1/manage/jobs/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let (job, trouble) =
-        write::one(&app, path, &request, |service, key, id| Ok((service.job(key, id)?, service.job_trouble(key, id))))
+        write::one(&app, path, request, |service, key, id| Ok((service.job(key, id)?, service.job_trouble(key, id))))
             .await?;
     let mut body = b"{\"data\":".to_vec();
     json::job(&mut body, &job, trouble.as_deref());

@@ -71,7 +71,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/schedules/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let view = write::one(&app, path, &request, |service, key, id| service.schedule(key, id, Time::now())).await?;
+    let view = write::one(&app, path, request, |service, key, id| service.schedule(key, id, Time::now())).await?;
     Ok(answer(&json!({ "data": json::schedule(&view, true) })))
 }
 

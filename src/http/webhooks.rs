@@ -70,7 +70,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let webhook = write::one(&app, path, &request, Service::webhook).await?;
+    let webhook = write::one(&app, path, request, Service::webhook).await?;
     Ok(answer(json!({ "data": json::webhook(&webhook) }), Some(json::webhook_tag(&webhook))))
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn blocking(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let all = write::one(&app, path, &request, Service::webhook_blocking).await?;
+    let all = write::one(&app, path, request, Service::webhook_blocking).await?;
     let data: Vec<Value> = all.iter().map(json::blocking).collect();
     Ok(answer(json!({ "data": data, "meta": { "total": data.len() } }), None))
 }

@@ -105,10 +105,10 @@ pub(super) async fn verb<P: Send + 'static>(
 pub(super) async fn one<T: Send + 'static>(
     app: &App,
     path: PathOf<String>,
-    request: &Request<Body>,
+    request: Request<Body>,
     read: fn(&Service, PartnerKey, &str) -> Result<T, ServiceError>,
 ) -> Result<T, ApiError> {
-    let (access, ()) = app.enter(request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
     let key = access.snapshot.key;
     let id: String = id_of(path)?;
     ask(app, key, move |service| read(service, key, &id)).await

@@ -15,8 +15,8 @@ use super::rows::*;
 use super::sql::{Sql, bind};
 use super::tally::RowTally;
 use super::{
-    Abort, Answered, Document, LogEntry, LogHead, NumberPuts, OwnedRun, Ownership, PartnerReads, RoutesInUse,
-    SideWrites, StoreError, StoredJob, Transaction, WriteTarget,
+    Abort, Answered, Document, LogEntry, LogHead, NumberPuts, OwnedRun, PartnerReads, RoutesInUse, SideWrites,
+    StoreError, StoredJob, Transaction, WriteTarget,
 };
 use crate::domain::change::{Edit, GENESIS};
 use crate::domain::row_digest::{KeptDigest, RowDigest};
