@@ -446,7 +446,7 @@ fn bash_completes_ids_and_names() {
                 +33123456791,MA_3,Globex & Sons,app_3,Sales,trunk_b,1,EUR\n";
     database.import("PA_ONE", &format!("{header}{rows}"));
     let made = database.run(&["--json", "schedule", "create", "--name", "Weekly"]).done();
-    let weekly = made.json()["data"]["id"].as_str().expect("an id").to_owned();
+    let weekly = made.json()["id"].as_str().expect("an id").to_owned();
     let table: &[(&str, &[&str])] = &[
         ("rollcall number assign +33123456789 --account Glo", &["Globex\\ Field\\ Services", "Globex\\ \\&\\ Sons"]),
         ("rollcall number assign +33123456789 --account globex\\", &[]),
