@@ -235,6 +235,35 @@ impl DigitPattern {
         }
     }
 
+    /// How many numbers of a full group match, for four digits anywhere or more.
+    pub fn count_full(&self, group: u64) -> usize {
+        match has_digits(group, self.value, self.digits) {
+            true => ENDINGS,
+            false => {
+                self.count_open(|straddle| group % straddle.power == straddle.before && group >= straddle.power / 10)
+            }
+        }
+    }
+
+    /// The same, as far as the last three digits of a group say.
+    pub fn count_by_end(&self, end: u64) -> usize {
+        self.count_open(|straddle| straddle.power <= 1_000 && end % straddle.power == straddle.before)
+    }
+
+    /// How many endings some of the straddles leave, with those that have four digits.
+    fn count_open(&self, straddles: impl Fn(&Straddle) -> bool) -> usize {
+        let mut open = Vec::with_capacity(5);
+        open.extend(self.endings.ranges().into_iter().flatten().copied());
+        open.extend(self.straddles.iter().filter(|straddle| straddles(straddle)).map(|one| (one.from, one.to)));
+        open.sort_unstable();
+        let (mut count, mut end) = (0, 0);
+        for (from, to) in open {
+            count += usize::from(to.saturating_sub(from.max(end)));
+            end = end.max(to);
+        }
+        count
+    }
+
     /// Whether the last digits of a group and the first of the ending may be those
     /// that are looked for. `own` is then what matches.
     pub fn straddles(&self, group: u64, own: &mut Sieve) -> bool {

@@ -444,7 +444,7 @@ pub(super) struct Leaf {
     version: PackedColumn,
     pub assigned_at: PackedColumn,
     pub expires_at: PackedColumn,
-    since: PackedColumn,
+    pub since: PackedColumn,
     pub until: PackedColumn,
     /// Which of its rows have a doubtful number, and why, found at the first question.
     doubtful: OnceLock<Box<[(u16, Doubt)]>>,
