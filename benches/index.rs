@@ -200,7 +200,7 @@ fn measure(what: &str, size: usize, numbers: &[(u64, u64)]) -> Flatness {
     heading(&format!("{} {what}", named(size)));
     let bytes = snapshot.bytes() as f64 / size as f64;
     match what {
-        IN_BLOCKS => at_most("bytes a number, counted", bytes, "", 7.6, 1.0),
+        IN_BLOCKS if size == 10_000_000 => at_most("bytes a number, counted", bytes, "", 1.0, 0.5),
         _ => reported("bytes a number, counted", bytes, ""),
     }
 

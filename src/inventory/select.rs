@@ -1188,3 +1188,88 @@ impl<'a> Best<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::domain::change::GENESIS;
+    use crate::domain::{Dates, E164, NumberType, Partner, PartnerKey, Record, State, Tags, Time};
+    use crate::inventory::{Filter, Loader, Order, Pattern, Snapshot, Window};
+
+    /// Groups that are full but for some numbers, on a few sides of others.
+    fn snapshot(numbers: &[u64]) -> Snapshot {
+        let now = Time::new(1_770_000_000).expect("a time");
+        let partner =
+            Partner { auth_id: "PA_1".parse().expect("an id"), name: "P".into(), created_at: now, suspended_at: None };
+        let mut loader = Loader::new(Snapshot::empty(PartnerKey(1), 1, GENESIS, partner));
+        let record = Record {
+            state: State::Available,
+            account: None,
+            application: None,
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: None,
+            cost: None,
+            assigned_at: None,
+            expires_at: None,
+            since: now,
+            until: None,
+            tags: Tags::default(),
+        };
+        let dates: Dates = record.dates();
+        for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+            let [first, last] = [run[0], run[run.len() - 1]].map(|digits| E164::new(digits).expect("a number"));
+            let image = loader.image(first, &record).expect("fits");
+            loader.place((first, last), 1, image, dates).expect("fits");
+        }
+        loader.finish()
+    }
+
+    #[test]
+    fn pages_of_full_groups_are_cut_out_of_all_that_matches() {
+        let holes = |number: &u64| number % 40_009 != 7;
+        let mut numbers: Vec<u64> = (3_314_260_000..3_314_460_000).filter(holes).collect();
+        numbers.extend([3_400_000_000, 3_400_007_126]);
+        numbers.extend((33_333_330_000..33_333_370_000).filter(holes));
+        let snapshot = Arc::new(snapshot(&numbers));
+        let now = Time::new(1_770_000_001).expect("a time");
+        for search in
+            ["3", "14", "333", "7126", "3333", "1426", "33142", "14433", "142687", "3333333", "4287126", "99999"]
+        {
+            let pattern = Pattern::parse(search).expect("digits");
+            let all: Vec<u64> = numbers
+                .iter()
+                .copied()
+                .filter(|&digits| pattern.matches(E164::new(digits).expect("a number")))
+                .collect();
+            let filter = Filter { search: Some(pattern), ..Filter::default() };
+            let ask = |window: Window| {
+                let found = snapshot.select(&filter, Order::default(), window, now);
+                let rows: Vec<u64> = found.rows.iter().map(|row| row.number().digits()).collect();
+                assert_eq!(found.total as usize, all.len(), "search: {search}, {window:?}");
+                (found.start as usize, rows, found.before)
+            };
+            let mut skips = vec![0, 1, 19, all.len() / 3, all.len() / 2, all.len().saturating_sub(5), all.len()];
+            skips.push(all.len() + 7);
+            for skip in skips {
+                let (start, rows, _) = ask(Window::Page { skip: skip as u64, rows: 20 });
+                assert_eq!(start, skip.min(all.len()), "search: {search}");
+                let expected: Vec<u64> = all.iter().skip(skip).take(20).copied().collect();
+                assert_eq!(rows, expected, "search: {search} from {skip}");
+            }
+            let nothing = ask(Window::Page { skip: 3, rows: 0 });
+            assert_eq!(nothing.1, [0; 0]);
+            for after in [3_314_259_999, 3_314_300_000, 3_314_377_126, 3_400_000_000, 33_333_340_000, 33_333_369_999] {
+                let (start, rows, before) =
+                    ask(Window::After { number: E164::new(after).expect("a number"), rows: 20 });
+                let below = all.partition_point(|&number| number <= after);
+                let expected: Vec<u64> = all[below..].iter().take(20).copied().collect();
+                assert_eq!((start, rows), (below, expected), "search: {search} after {after}");
+                let back = (below > 20).then(|| all[below - 21]);
+                assert_eq!(before.map(E164::digits), back, "search: {search} after {after}");
+            }
+        }
+    }
+}
