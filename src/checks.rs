@@ -14,6 +14,7 @@
 //! window are exact to the second.
 //! Deliberately absent: I/O, the clock, acknowledgements (`service::verbs::checks`).
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
@@ -240,19 +241,24 @@ pub struct Found<'a> {
     snapshot: &'a Snapshot,
     now: Time,
     by_check: Vec<(Check, CheckFound)>,
+    /// Of accounts, as [`HeldRun`] names them.
+    ranks: Vec<u32>,
 }
 
-/// What one check finds, in order.
+/// What one check finds.
 enum CheckFound {
-    /// Each number of the runs.
-    Runs(Vec<NumberRun>),
+    /// Each number of the runs, which are put in order when they are read.
+    Runs {
+        found: Vec<HeldRun>,
+        ordered: OnceCell<Vec<NumberRun>>,
+    },
     Each(Vec<Finding>),
 }
 
 impl CheckFound {
     fn len(&self) -> u64 {
         match self {
-            CheckFound::Runs(runs) => runs.iter().map(|run| run.count).sum(),
+            CheckFound::Runs { found, .. } => found.iter().map(|run| u64::from(run.count)).sum(),
             CheckFound::Each(findings) => findings.len() as u64,
         }
     }
@@ -284,15 +290,17 @@ impl Found<'_> {
             let skipped = skip.min(found.len());
             skip -= skipped;
             let (runs, each) = match found {
-                CheckFound::Runs(runs) => (&runs[..], &[][..]),
+                found if skipped == found.len() => (&[][..], &[][..]),
+                CheckFound::Runs { found, ordered } => {
+                    (&ordered.get_or_init(|| by_account(found, &self.ranks))[..], &[][..])
+                }
                 CheckFound::Each(findings) => (&[][..], &findings[skipped as usize..]),
             };
             let mut before = skipped;
             let runs = runs.iter().filter_map(move |run| {
                 let passed = before.min(run.count);
                 before -= passed;
-                let digits = run.first.digits() + passed;
-                (passed < run.count).then(|| digits..=run.last().digits())
+                (passed < run.count).then(|| run.first.digits() + passed..=run.last().digits())
             });
             let rows = runs.flatten().filter_map(E164::new).filter_map(|number| self.snapshot.get(number, self.now));
             rows.map(|row| of_row(*check, row)).chain(each.iter().cloned())
@@ -316,12 +324,14 @@ fn of_row(check: Check, row: NumberRef<'_>) -> Finding {
 
 /// Runs in the order of accounts' ids, then numbers; none is before all.
 fn by_account(runs: &[HeldRun], ranks: &[u32]) -> Vec<NumberRun> {
-    let place = |run: &HeldRun| run.account.map_or(0, |at| ranks[at] as usize + 1);
+    let place = |run: &HeldRun| run.account.map_or(0, |at| ranks[at as usize] as usize + 1);
     let mut next = vec![0; ranks.len() + 2];
     runs.iter().for_each(|run| next[place(run) + 1] += 1);
     (1..next.len()).for_each(|at| next[at] += next[at - 1]);
-    let run =
-        |run: &HeldRun| NumberRun { first: E164::new(run.first).expect("a number of the inventory"), count: run.count };
+    let run = |run: &HeldRun| NumberRun {
+        first: E164::new(run.first).expect("a number of the inventory"),
+        count: run.count.into(),
+    };
     let mut ordered: Vec<NumberRun> = runs.iter().map(run).collect();
     for held in runs {
         let at = &mut next[place(held)];
@@ -333,11 +343,10 @@ fn by_account(runs: &[HeldRun], ranks: &[u32]) -> Vec<NumberRun> {
 
 /// Everything that the wanted checks find at `now`.
 pub fn find<'a>(snapshot: &'a Snapshot, options: &CheckOptions, now: Time) -> Found<'a> {
-    let ranks = snapshot.account_ranks();
     let mut by_check = Vec::new();
     for &check in Check::ALL.iter().filter(|&&check| options.wants(check)) {
         let found = match of_runs(snapshot, options, now, check) {
-            Some(runs) => CheckFound::Runs(by_account(&runs, &ranks)),
+            Some(found) => CheckFound::Runs { found, ordered: OnceCell::new() },
             None => {
                 let mut findings = of_each(snapshot, options, now, check);
                 findings.sort_by_cached_key(|one| (one.account.clone(), one.number, one.since, one.evidence()));
@@ -347,7 +356,7 @@ pub fn find<'a>(snapshot: &'a Snapshot, options: &CheckOptions, now: Time) -> Fo
         by_check.push((check, found));
     }
     by_check.sort_by_key(|(check, _)| *check);
-    Found { snapshot, now, by_check }
+    Found { snapshot, now, by_check, ranks: snapshot.account_ranks() }
 }
 
 /// The numbers that a check finds; `None` where its findings are not made of rows.

@@ -128,9 +128,9 @@ pub enum Window {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeldRun {
     /// The account's place in [`Snapshot::account_ranks`].
-    pub account: Option<usize>,
+    pub account: Option<u32>,
     pub first: u64,
-    pub count: u64,
+    pub count: u32,
 }
 
 /// One answer to a list question.
@@ -699,7 +699,14 @@ impl Snapshot {
     /// leaf is gone through once and remembers them.
     pub fn doubtful(&self, take: &mut dyn FnMut(HeldRun)) {
         for (leaf, rows) in self.rows.doubtful() {
-            rows.iter().for_each(|&(row, _)| self.hold(leaf, usize::from(row)..usize::from(row) + 1, take));
+            for rows in rows.chunk_by(|a, b| a + 1 == *b) {
+                let (mut from, end) = (usize::from(rows[0]), usize::from(rows[0]) + rows.len());
+                while from < end {
+                    let to = leaf.rows_of(leaf.stretch(from)).end.min(end);
+                    self.hold(leaf, from..to, take);
+                    from = to;
+                }
+            }
         }
     }
 
@@ -748,8 +755,8 @@ impl Snapshot {
     /// Hands over some rows of a leaf, which say the same.
     fn hold(&self, leaf: &Leaf, rows: Range<usize>, take: &mut dyn FnMut(HeldRun)) {
         let profile = self.profile(Index::at(leaf.profiles.value(leaf.stretch(rows.start)) as usize));
-        let account = profile.account.get().filter(|_| profile.state.held());
-        leaf.number_runs(rows).for_each(|(first, rows)| take(HeldRun { account, first, count: rows.len() as u64 }));
+        let account = profile.account.get().filter(|_| profile.state.held()).map(|at| at as u32);
+        leaf.number_runs(rows).for_each(|(first, rows)| take(HeldRun { account, first, count: rows.len() as u32 }));
     }
 
     /// The stretches whose profile is wanted, of the leaves that may have one by their
@@ -777,8 +784,8 @@ impl Snapshot {
     }
 
     /// The place of an account, as [`HeldRun::account`] has it.
-    pub fn account_place(&self, account: &AccountId) -> Option<usize> {
-        self.accounts.find(account.as_str()).and_then(Index::get)
+    pub fn account_place(&self, account: &AccountId) -> Option<u32> {
+        self.accounts.find(account.as_str()).and_then(Index::get).map(|at| at as u32)
     }
 
     /// The rank of each account in the order of ids, by [`HeldRun::account`].

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Five digits and more are the same with other widths; the groups that have the first
-//! four of them are read. One digit to three are counted by group once, and remembered.
+//! four of them are read. Groups that are not full have lists of their own: those that
+//! may have more than the ending itself are read as well. One digit to three are counted by group once, and remembered.
 //!
 //! The tables depend on nothing but the chunks, and an edited set takes over the parts
 //! whose chunks it shares. Made by the first search. Deliberately absent: the numbers
@@ -52,14 +53,74 @@ pub struct SolidPart {
 struct Tables {
     /// The place of the first group of each chunk.
     begins: Box<[usize]>,
-    /// The full groups by their last three digits, read backwards.
-    ends: (Box<[u16]>, Box<[u16]>),
-    /// The full groups by the grams inside of them.
-    grams: (Box<[u16]>, Box<[u16]>),
-    /// The groups that are not full.
-    rest: Box<[u16]>,
+    /// The groups that are full.
+    full: GroupLists,
+    /// The others, and how many of them have each ending.
+    rest: GroupLists,
+    rest_endings: Box<[u16]>,
     /// How many numbers have one digit, two and three, by their values.
     few: Box<[AtomicU32]>,
+}
+
+/// Some groups by their digits: where each list begins, and the groups.
+struct GroupLists {
+    /// By the last three digits, read backwards.
+    ends: (Box<[u16]>, Box<[u16]>),
+    /// By the grams inside of the group.
+    grams: (Box<[u16]>, Box<[u16]>),
+}
+
+impl GroupLists {
+    fn of(groups: &[(u16, u64)]) -> GroupLists {
+        let ends: Vec<(u16, u16)> = groups.iter().map(|&(place, group)| (backwards(group, 3) as u16, place)).collect();
+        let mut grams = Vec::new();
+        for &(place, group) in groups {
+            let mut inside: Vec<usize> = group_grams(group).collect();
+            inside.sort_unstable();
+            inside.dedup();
+            grams.extend(inside.into_iter().map(|gram| (gram as u16, place)));
+        }
+        GroupLists { ends: sorted(&ends, ENDS), grams: sorted(&grams, GRAMS) }
+    }
+
+    fn ending(&self, range: &EndRange) -> &[u16] {
+        let (begins, places) = &self.ends;
+        &places[usize::from(begins[range.from])..usize::from(begins[range.to])]
+    }
+
+    fn with_gram(&self, gram: usize) -> &[u16] {
+        let (begins, places) = &self.grams;
+        &places[usize::from(begins[gram])..usize::from(begins[gram + 1])]
+    }
+
+    /// Those that may have more than what every group has.
+    fn candidates<'s>(&'s self, search: &'s SolidSearch<'_>) -> impl Iterator<Item = u16> + 's {
+        let some = search.ranges.iter().filter(|range| range.matches > search.plain());
+        some.flat_map(|range| self.ending(range)).chain(self.with_gram(search.gram)).copied()
+    }
+
+    fn bytes(&self) -> usize {
+        let lists = |(begins, places): &(Box<[u16]>, Box<[u16]>)| (begins.len() + places.len()) * 2;
+        lists(&self.ends) + lists(&self.grams)
+    }
+}
+
+/// The places of one part as bits.
+fn marked(places: impl Iterator<Item = u16>, groups: usize) -> Vec<u64> {
+    let mut words = vec![0_u64; groups.div_ceil(64)];
+    places.for_each(|place| words[usize::from(place >> 6)] |= 1 << (place & 63));
+    words
+}
+
+/// Such places, ascending, each once.
+fn ascending(words: Vec<u64>) -> impl Iterator<Item = u16> {
+    words.into_iter().enumerate().flat_map(|(at, mut word)| {
+        std::iter::from_fn(move || {
+            let bit = (word != 0).then(|| word.trailing_zeros() as u16)?;
+            word &= word - 1;
+            Some((at as u16) << 6 | bit)
+        })
+    })
 }
 
 fn dense(chunk: &SetChunk) -> &[(u64, Endings)] {
@@ -102,18 +163,15 @@ impl SolidPart {
 
     fn tables(&self) -> &Tables {
         self.tables.get_or_init(|| {
-            let (mut ends, mut grams, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut full, mut rest, mut rest_endings) = (Vec::new(), Vec::new(), Vec::new());
             for (place, (group, endings)) in self.groups().enumerate() {
-                let place = place as u16;
-                if !endings.is_full() {
-                    rest.push(place);
+                if endings.is_full() {
+                    full.push((place as u16, *group));
                     continue;
                 }
-                ends.push((backwards(*group, 3) as u16, place));
-                let mut inside: Vec<usize> = group_grams(*group).collect();
-                inside.sort_unstable();
-                inside.dedup();
-                grams.extend(inside.into_iter().map(|gram| (gram as u16, place)));
+                rest.push((place as u16, *group));
+                rest_endings.resize(ENDINGS, 0);
+                endings.for_each(|ending| rest_endings[usize::from(ending)] += 1);
             }
             let mut before = 0;
             let begins = self.chunks.iter().map(|chunk| {
@@ -122,9 +180,9 @@ impl SolidPart {
             });
             Tables {
                 begins: begins.collect(),
-                ends: sorted(&ends, ENDS),
-                grams: sorted(&grams, GRAMS),
-                rest: rest.into(),
+                full: GroupLists::of(&full),
+                rest: GroupLists::of(&rest),
+                rest_endings: rest_endings.into(),
                 few: (0..FEW_VALUES).map(|_| AtomicU32::new(UNKNOWN)).collect(),
             }
         })
@@ -142,16 +200,37 @@ impl SolidPart {
         if digits.digits() < GRAM_DIGITS {
             return self.count_few(tables, digits);
         }
-        let of_ends = |range: &EndRange| (tables.ends.0[range.to] - tables.ends.0[range.from]) as usize * range.matches;
-        let by_end: usize = search.ranges.iter().map(of_ends).sum();
+        let by_end: usize = search.ranges.iter().map(|range| tables.full.ending(range).len() * range.matches).sum();
         // A group that has the first four digits may have more than its end says.
         let more = |&place: &u16| {
             let group = self.group(tables, place).0;
             digits.count_full(group) - digits.count_by_end(group % ENDS as u64)
         };
-        let by_gram: usize = tables.with_gram(search.gram).iter().map(more).sum();
-        let rest: usize = self.rest(tables, digits);
-        by_end + by_gram + rest
+        let by_gram: usize = tables.full.with_gram(search.gram).iter().map(more).sum();
+        by_end + by_gram + self.count_rest(tables, search)
+    }
+
+    /// How many numbers of the groups that are not full match.
+    fn count_rest(&self, tables: &Tables, search: &SolidSearch<'_>) -> usize {
+        if tables.rest_endings.is_empty() {
+            return 0;
+        }
+        let (digits, mut own) = (search.digits, Sieve::CLOSED);
+        let ending = (digits.digits() == GRAM_DIGITS).then_some(search.gram as u16);
+        let every = ending.map_or(0, |ending| usize::from(tables.rest_endings[usize::from(ending)]));
+        let more = |place: u16| {
+            let group = self.group(tables, place);
+            let plain = usize::from(ending.is_some_and(|ending| group.1.contains(ending)));
+            count_group(digits, group, &mut own) - plain
+        };
+        let marked = marked(tables.rest.candidates(search), self.len(tables));
+        every + ascending(marked).map(more).sum::<usize>()
+    }
+
+    /// How many groups it has.
+    fn len(&self, tables: &Tables) -> usize {
+        let last = self.chunks.len() - 1;
+        tables.begins[last] + dense(&self.chunks[last]).len()
     }
 
     /// One digit to three: by each group, once.
@@ -170,33 +249,14 @@ impl SolidPart {
         }
     }
 
-    /// How many numbers of the groups that are not full match.
-    fn rest(&self, tables: &Tables, digits: &DigitPattern) -> usize {
-        let (mut count, mut own, mut left) = (0, Sieve::CLOSED, &tables.rest[..]);
-        while let Some((&place, after)) = left.split_first() {
-            let group = self.group(tables, place);
-            count += count_group(digits, group, &mut own);
-            left = after;
-            if digits.digits() > GRAM_DIGITS {
-                let Some(next) = digits.next_group(group.0 + 1) else { break };
-                left = &left[left.partition_point(|&place| self.group(tables, place).0 < next)..];
-            }
-        }
-        count
-    }
-
     /// The groups that may have a number with five digits or more, in order.
-    pub fn candidates(&self, search: &SolidSearch<'_>) -> impl Iterator<Item = (u64, GroupMembers<'_>)> {
+    pub fn candidates<'s>(
+        &'s self,
+        search: &SolidSearch<'_>,
+    ) -> impl Iterator<Item = (u64, GroupMembers<'s>)> + use<'s> {
         let tables = self.tables();
-        let by_end = search.ranges.iter().flat_map(|range| {
-            let (begins, places) = &tables.ends;
-            &places[usize::from(begins[range.from])..usize::from(begins[range.to])]
-        });
-        let all = by_end.chain(tables.with_gram(search.gram)).chain(&tables.rest);
-        let mut places: Vec<u16> = all.copied().collect();
-        places.sort_unstable();
-        places.dedup();
-        places.into_iter().map(|place| {
+        let all = tables.full.candidates(search).chain(tables.rest.candidates(search));
+        ascending(marked(all, self.len(tables))).map(|place| {
             let (group, endings) = self.group(tables, place);
             (*group, GroupMembers(MembersOf::Endings(endings)))
         })
@@ -204,20 +264,10 @@ impl SolidPart {
 
     /// Bytes of what searches have made.
     pub(super) fn bytes(&self) -> usize {
-        let lists = |(begins, places): &(Box<[u16]>, Box<[u16]>)| (begins.len() + places.len()) * 2;
         self.tables.get().map_or(0, |tables| {
-            lists(&tables.ends)
-                + lists(&tables.grams)
-                + tables.rest.len() * 2
-                + tables.few.len() * size_of::<AtomicU32>()
+            let few = tables.few.len() * size_of::<AtomicU32>();
+            tables.full.bytes() + tables.rest.bytes() + tables.rest_endings.len() * 2 + few
         })
-    }
-}
-
-impl Tables {
-    fn with_gram(&self, gram: usize) -> &[u16] {
-        let (begins, places) = &self.grams;
-        &places[usize::from(begins[gram])..usize::from(begins[gram + 1])]
     }
 }
 
@@ -273,6 +323,11 @@ impl<'d> SolidSearch<'d> {
         };
         let ranges = cuts.windows(2).map(range).filter(|range| range.matches > 0);
         Some(SolidSearch { digits, gram: gram as usize, ranges: ranges.collect() })
+    }
+
+    /// How many numbers of every full group match.
+    fn plain(&self) -> usize {
+        usize::from(self.digits.digits() == GRAM_DIGITS)
     }
 
     /// Whether [`SolidPart::candidates`] are fewer than all groups.
