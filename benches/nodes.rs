@@ -1,17 +1,21 @@
 //! Several nodes over one PostgreSQL: `cargo bench --bench nodes`.
 //!
-//! What a request costs on one node, two and three, under the same load; and a start, against `psql` copying the same table into a file. Nodes,
-//! clients and database share one machine, so what is compared is processor
-//! time, of the nodes alone, and not answers a second.
+//! What a request costs on one node, two and three, under the same load; and a start,
+//! against `psql` copying the same table into a file. Nodes, clients and database share
+//! one machine, so what is compared is processor time, of the nodes alone, and not
+//! answers a second. Then what writes, imports and rows cost in the database, and a
+//! failover. Names of parts select them: `cargo bench --bench nodes -- writes holders`.
 //!
-//! The server is made in a folder of its own and stopped at the end. Skipped
-//! where PostgreSQL is not installed (Debian: postgresql).
+//! The servers are made in folders of their own and stopped at the end. Skipped where
+//! PostgreSQL is not installed (Debian: postgresql).
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 #[allow(dead_code)]
 #[path = "../tests/it/cluster.rs"]
 mod cluster;
+#[path = "nodes/database.rs"]
+mod database;
 mod shared;
 #[path = "../tests/it/until.rs"]
 mod until;
@@ -26,7 +30,35 @@ const NUMBERS: usize = 1_000_000;
 const ROUNDS: usize = 3;
 const SPAN_S: u64 = 4;
 
+const PARTS: [&str; 7] = ["start", "requests", "writes", "imports", "neighbours", "failover", "holders"];
+
 fn main() {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| PARTS.contains(&&**word)).collect();
+    let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|name| name == part);
+    if wanted("start") || wanted("requests") {
+        nodes();
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(cluster) = Cluster::new(&["shared_buffers=512MB", "max_wal_size=4GB"]) else { return };
+    if wanted("writes") {
+        database::writes(&cluster);
+    }
+    if wanted("imports") {
+        database::imports(&cluster, 300_000);
+    }
+    if wanted("neighbours") {
+        database::neighbours(&cluster, folder.path());
+    }
+    if wanted("holders") {
+        database::holders(&cluster);
+    }
+    drop(cluster);
+    if wanted("failover") {
+        database::failover(10_000_000);
+    }
+}
+
+fn nodes() {
     heading("several nodes over one PostgreSQL, 1 M numbers");
     let Some(cluster) = Cluster::new(&[QUICK, &["shared_buffers=512MB"]].concat()) else { return };
     let database = cluster.database();
@@ -44,7 +76,7 @@ fn start(cluster: &Cluster, database: &str, folder: &std::path::Path) {
     // Once to warm up both.
     for round in 0..=ROUNDS {
         let begun = Instant::now();
-        let copy = format!("\\copy number TO '{}'", folder.join("numbers.copy").display());
+        let copy = format!("\\copy number_run TO '{}'", folder.join("numbers.copy").display());
         cluster.psql(name, &copy);
         let copy_s = begun.elapsed().as_secs_f64();
         let server = Server::start(database);

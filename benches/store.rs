@@ -18,16 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rollcall::domain::action::{Action, Assignment};
 use rollcall::domain::change::Edit;
-use rollcall::domain::quarantine::Quarantine;
 use rollcall::domain::{
     Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
 };
 use rollcall::inventory::Window;
 use rollcall::service::verbs::import::{ImportOptions, Watch};
-use rollcall::service::verbs::numbers::Expected;
-use rollcall::service::{Replica, Service, WriteOutcome};
+use rollcall::service::{Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece,
@@ -35,7 +32,7 @@ use rollcall::store::{
 };
 
 use rustix::time::ClockId;
-use shared::{Numbers, Random, at_least, at_most, heading, micros, now, record, reported, skipped};
+use shared::{Numbers, Random, at_least, at_most, heading, micros, now, reassign, record, reported, skipped, verbs};
 
 const PARTNER: &str = "PA_1";
 /// How many numbers the database has.
@@ -47,6 +44,11 @@ fn main() {
         && flag == RESIDENT
     {
         return tell_resident(Path::new(path));
+    }
+    if let [_, flag, path, writers] = &arguments[..]
+        && flag == VERBS
+    {
+        return do_verbs(Path::new(path), writers.parse().expect("how many write"));
     }
     let folder = tempfile::tempdir().expect("a folder");
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
@@ -250,23 +252,6 @@ fn start(path: &Path) {
 const WRITERS: usize = 32;
 const WRITES_EACH: usize = 60;
 
-/// The verbs, with no quarantine, so that a released number is available.
-fn verbs(store: Arc<dyn Store>) -> Service {
-    let quarantine = Quarantine { default_days: 0, ..Quarantine::default() };
-    Service::new(store, Actor::Command { user: "bench".to_owned() }).quarantine(quarantine)
-}
-
-/// Takes one number back and gives it to an account: two verbs, each of them
-/// one version and one log entry, durable when it returns.
-fn reassign(service: &Service, number: E164, account: u64) {
-    let account = shared::account_id(account).parse().expect("an id");
-    let to = Assignment { account, application: None, trunk: None, expires_at: None, cost: None };
-    for action in [Action::Release { confirm_last: true }, Action::Assign(to)] {
-        let done = service.act(PartnerKey(1), number, &action, &Expected::Anything);
-        assert!(matches!(done, Ok(WriteOutcome::Done { version: Some(_), .. })), "{done:?}");
-    }
-}
-
 /// Numbers that are there, so that every write has one of its own.
 fn targets(count: usize) -> Vec<E164> {
     let numbers = shared::blocks(NUMBERS);
@@ -289,7 +274,9 @@ fn write(folder: &Path, path: &Path) {
             std::thread::scope(|scope| {
                 for targets in targets.chunks(WRITES_EACH) {
                     let service = verbs(store.clone());
-                    scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, round)));
+                    scope.spawn(move || {
+                        targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, round))
+                    });
                 }
             });
         },
@@ -306,6 +293,54 @@ fn write(folder: &Path, path: &Path) {
     drop(file);
     let _ = std::fs::remove_file(raw);
     cost(&store, &targets);
+    drop(store);
+    synced(folder, path, WRITERS);
+    synced(folder, path, 1);
+}
+
+/// The argument that makes this program one that writes and nothing else.
+const VERBS: &str = "--verbs";
+
+fn do_verbs(path: &Path, writers: usize) {
+    let store = open(path);
+    let targets = targets(WRITERS * WRITES_EACH);
+    std::thread::scope(|scope| {
+        for targets in targets.chunks(WRITES_EACH).take(writers) {
+            let service = verbs(store.clone());
+            scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, 400)));
+        }
+    });
+}
+
+/// The synced bytes of a verb, as the system calls of a process tell: each sync has
+/// something to sync, and serves all verbs of its group.
+fn synced(folder: &Path, path: &Path, writers: usize) {
+    let trace = folder.join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=pwrite64,fdatasync,fsync", "-o"]).arg(&trace);
+    command.arg(std::env::current_exe().expect("this program")).arg(VERBS).arg(path).arg(writers.to_string());
+    let what = format!("syncs of a process, {writers} writers");
+    if !command.stdin(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return skipped(&what, "there is no strace");
+    }
+    let text = std::fs::read_to_string(&trace).expect("a trace");
+    let (mut bytes, mut syncs, mut idle, mut written) = (0_u64, 0_u64, 0_u64, false);
+    // A call that another thread interrupts is two lines, of which the second has the result.
+    for line in text.lines().filter(|line| !line.ends_with("<unfinished ...>")) {
+        let result = line.rsplit_once(" = ").and_then(|(_, result)| result.split(' ').next()?.parse::<u64>().ok());
+        if line.contains("pwrite64") {
+            bytes += result.unwrap_or_default();
+            written = true;
+        } else if line.contains("sync") {
+            syncs += 1;
+            idle += u64::from(!written);
+            written = false;
+        }
+    }
+    let count = (2 * writers * WRITES_EACH) as f64;
+    reported(&format!("verbs a sync, {writers} writers"), count / syncs as f64, "");
+    at_most(&format!("syncs with nothing to sync, {writers} writers"), idle as f64, "", 2.0, 0.0);
+    reported(&format!("bytes written a verb, {writers} writers"), bytes as f64 / count, "bytes");
 }
 
 /// What a durable verb costs in time of processors, with the index after it.
@@ -320,7 +355,9 @@ fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
             std::thread::scope(|scope| {
                 for targets in targets.chunks(each).take(writers) {
                     let service = verbs(store.clone()).replica(replica.clone());
-                    scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, round)));
+                    scope.spawn(move || {
+                        targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, round))
+                    });
                 }
             });
             let took = shared::processor_micros(ClockId::ProcessCPUTime) - before;
@@ -583,7 +620,9 @@ fn read_beside_changes(path: &Path) {
         std::thread::scope(|scope| {
             for targets in targets.chunks(targets.len().div_ceil(WRITERS)) {
                 let service = verbs(store.clone());
-                scope.spawn(move || targets.iter().for_each(|&number| reassign(&service, number, 100 + round)));
+                scope.spawn(move || {
+                    targets.iter().for_each(|&number| reassign(&service, PartnerKey(1), number, 100 + round))
+                });
             }
         });
         store.let_out(before);

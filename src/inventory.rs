@@ -690,6 +690,12 @@ impl Snapshot {
         self.rows.leaves().flat_map(move |leaf| (0..leaf.len()).map(move |row| self.show(leaf.row(row), now)))
     }
 
+    /// All numbers in order, as the longest runs of neighbours with equal values and
+    /// versions: the first of each, and how many there are.
+    pub fn runs(&self, now: Time) -> impl Iterator<Item = (NumberRef<'_>, u64)> {
+        self.rows.runs().map(move |run| (self.show(run.row, now), run.count))
+    }
+
     /// The numbers that the filter lets through, in order.
     pub fn held_runs(&self, filter: &Filter, now: Time, take: &mut dyn FnMut(HeldRun)) {
         select::stretches(self, filter, now, &mut |leaf, rows| self.hold(leaf, rows, take));
@@ -906,8 +912,9 @@ impl Snapshot {
         self.keys.sorted().for_each(|key| put(&json(key)));
         self.acknowledgements.sorted().filter(|one| one.until.is_none()).for_each(|one| put(&json(one)));
         self.settings.sorted().filter(|one| one.removed_at.is_none()).for_each(|one| put(&json(one)));
-        for row in self.iter(self.partner.created_at) {
+        for (row, count) in self.runs(self.partner.created_at) {
             put(&row.number().to_string());
+            put(&count.to_string());
             put(&row.version().to_string());
             put(&json(&row.record()));
         }

@@ -788,6 +788,12 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// agree on who does what.
     fn shared(&self) -> bool;
 
+    /// Whether the tables still have the form that nodes of the release before
+    /// need, until an operator switches them.
+    fn has_earlier_tables(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Takes the place of the one server on this database, until dropped.
     /// `None` if another has it.
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError>;

@@ -22,9 +22,16 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rollcall::domain::action::{Action, Assignment};
 use rollcall::domain::change::GENESIS;
-use rollcall::domain::{Account, Application, E164, Money, NumberType, Partner, PartnerKey, Record, State, Tags, Time};
+use rollcall::domain::quarantine::Quarantine;
+use rollcall::domain::{
+    Account, Actor, Application, E164, Money, NumberType, Partner, PartnerKey, Record, State, Tags, Time,
+};
 use rollcall::inventory::{Filter, Loader, Order, Snapshot};
+use rollcall::service::verbs::numbers::Expected;
+use rollcall::service::{Service, WriteOutcome};
+use rollcall::store::Store;
 use rustix::time::{ClockId, clock_gettime};
 
 /// SplitMix64: deterministic, and good enough to choose test data.
@@ -148,6 +155,25 @@ pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0) * 1024
+}
+
+// ---- verbs
+
+/// The verbs, with no quarantine, so that a released number is available.
+pub fn verbs(store: Arc<dyn Store>) -> Service {
+    let quarantine = Quarantine { default_days: 0, ..Quarantine::default() };
+    Service::new(store, Actor::Command { user: "bench".to_owned() }).quarantine(quarantine)
+}
+
+/// Takes one number back and gives it to an account: two verbs, each of them
+/// one version and one log entry, durable when it returns.
+pub fn reassign(service: &Service, key: PartnerKey, number: E164, account: u64) {
+    let account = account_id(account).parse().expect("an id");
+    let to = Assignment { account, application: None, trunk: None, expires_at: None, cost: None };
+    for action in [Action::Release { confirm_last: true }, Action::Assign(to)] {
+        let done = service.act(key, number, &action, &Expected::Anything);
+        assert!(matches!(done, Ok(WriteOutcome::Done { version: Some(_), .. })), "{done:?}");
+    }
 }
 
 // ---- inventories

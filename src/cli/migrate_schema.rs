@@ -44,15 +44,19 @@ impl MigrateSchema {
         bar.finish();
         let switched = !self.dry_run && !report.before;
         if global.json {
-            let SwitchReport { before, partners, copied, numbers, rows, locked, earlier_node } = report;
-            let earlier_node = earlier_node.map(|(work, holder)| json!({ "work": work, "holder": holder }));
+            let SwitchReport { before, partners, copied, numbers, rows, locked, .. } = report;
+            let earlier_node = report.earlier_node.map(|(work, holder)| json!({ "work": work, "holder": holder }));
+            let earlier_session = report.earlier_session.map(|session| {
+                json!({ "role": session.role, "application": session.application, "process": session.process })
+            });
             output::json(&json!({
                 "switched": switched, "before": before, "partners": partners, "numbers": numbers, "rows": rows,
                 "copied": copied, "locked_ms": locked.as_millis() as u64, "earlier_node": earlier_node,
+                "earlier_session": earlier_session, "holders_without_number": report.only_held,
             }))?;
             return Ok(Outcome::Done);
         }
-        let SwitchReport { before, partners, numbers, rows, locked, earlier_node, .. } = report;
+        let SwitchReport { before, partners, numbers, rows, locked, earlier_node, earlier_session, .. } = report;
         let all = format!("{numbers} numbers of {partners} partners are {rows} rows");
         output::line(&match (before, switched) {
             (true, _) => format!("nothing to do: {all}"),
@@ -67,6 +71,17 @@ impl MigrateSchema {
         if let Some((work, holder)) = earlier_node {
             output::line(&format!(
                 "a node of an earlier release has the lease of {work} ({holder}): upgrade all nodes before you switch"
+            ))?;
+        }
+        if let Some(session) = earlier_session {
+            output::line(&format!(
+                "{session} is not of this release and may write numbers: upgrade all nodes before you switch"
+            ))?;
+        }
+        if let Some(first) = report.first_only_held {
+            output::line(&format!(
+                "{} numbers, beginning with +{first}, have a holder and no row; they stay so: see `rollcall verify`",
+                report.only_held
             ))?;
         }
         Ok(Outcome::Done)

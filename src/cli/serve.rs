@@ -175,6 +175,15 @@ pub fn serve(
     let load_ms = started.elapsed().as_millis() as u64;
     info!(partners, numbers, load_ms, "loaded {numbers} numbers of {partners} partners in {load_ms} ms");
 
+    match replica.store().has_earlier_tables() {
+        Ok(false) => {}
+        Ok(true) => warn!(
+            "the numbers of this PostgreSQL database are in the tables of the earlier release, one row each; once all nodes \
+             run this release, `rollcall migrate-schema` makes rows of neighbours of them"
+        ),
+        Err(error) => warn!(error = &error as &dyn std::error::Error, "cannot tell which tables the numbers are in"),
+    }
+
     let mut app = App::new(replica.clone(), config);
     let calls = metrics_exporter_prometheus::Matcher::Full("rollcall_route_seconds".to_owned());
     app.metrics = metrics_exporter_prometheus::PrometheusBuilder::new()

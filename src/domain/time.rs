@@ -29,7 +29,9 @@ const LAST_DAY: i64 = 253_402_214_400; // 9999-12-31T00:00:00Z
 pub enum BadTime {
     #[error("must be a time such as 2026-02-01T10:00:00Z")]
     Form,
-    #[error("must be a time with its zone, such as 2026-02-01T10:00:00Z or 2026-02-01T15:30:00+05:30")]
+    #[error(
+        "must be a time with its zone, such as 2026-02-01T10:00:00Z or 2026-02-01T15:30:00+05:30 (in an address, + is written %2B)"
+    )]
     Zone,
     #[error("is on a day that does not exist")]
     Day,

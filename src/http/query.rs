@@ -479,7 +479,8 @@ fn month_error(error: &BadMonth, value: &str) -> FieldError {
 }
 
 pub(super) fn page_of(value: &str) -> Result<u64, FieldError> {
-    let error = || FieldError::new("page", code::OUT_OF_RANGE, "must be 1 or more", value);
+    let message = || format!("must be a whole number from 1 to {}", u64::MAX);
+    let error = || FieldError::new("page", code::OUT_OF_RANGE, message(), value);
     bounded(value, 1, u64::MAX).ok_or_else(error)
 }
 

@@ -780,6 +780,22 @@ impl RowStore {
         self.chunks.iter().flat_map(|chunk| chunk.leaves.iter().map(|leaf| &**leaf))
     }
 
+    /// All numbers in the longest runs that ascend by one and say the same, however
+    /// they are cut into leaves.
+    pub(super) fn runs(&self) -> impl Iterator<Item = UnpackedRun> {
+        let mut pieces = self.leaves().flat_map(|leaf| leaf.runs(0..leaf.len())).peekable();
+        std::iter::from_fn(move || {
+            let mut run = pieces.next()?;
+            let goes_on = |run: UnpackedRun, next: &UnpackedRun| {
+                run.next() == next.row.number.digits() && run.row.agrees(&next.row)
+            };
+            while let Some(next) = pieces.next_if(|next| goes_on(run, next)) {
+                run.count += next.count;
+            }
+            Some(run)
+        })
+    }
+
     /// The leaves and their dates. A leaf that is passed over is not read.
     pub(super) fn dated_leaves(&self) -> impl Iterator<Item = (&Leaf, LeafDates)> {
         self.dated_leaves_after(None)

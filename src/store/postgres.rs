@@ -522,6 +522,10 @@ impl Store for PgStore {
         true
     }
 
+    fn has_earlier_tables(&self) -> Result<bool, StoreError> {
+        self.stores_runs().map(|runs| !runs)
+    }
+
     /// As many as want to.
     fn serve_lock(&self) -> Result<Option<Box<dyn Send + Sync>>, StoreError> {
         Ok(Some(Box::new(())))

@@ -18,7 +18,7 @@
 //!   removed by a keeper: a shell that waits for our end of its pipe to close.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -318,6 +318,17 @@ impl Cluster {
         self.psql("postgres", &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"));
     }
 
+    /// Runs a packed dump in an empty database.
+    pub fn restore(&self, database: &str, dump: &[u8]) {
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(dump).read_to_end(&mut text).expect("unpacked");
+        let mut psql = self.client("psql");
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]);
+        let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql");
+        psql.stdin.take().expect("a pipe").write_all(&text).expect("read");
+        assert!(psql.wait().expect("it ends").success());
+    }
+
     // ---- SQL
 
     pub fn client(&self, name: &str) -> Command {
@@ -387,8 +398,9 @@ impl Cluster {
         });
     }
 
-    /// Ends it as a lost machine would; its data stays.
+    /// Ends all of its processes at once, as a lost machine would; its data stays.
     pub fn kill9(&self) {
+        self.processes().into_iter().for_each(|id| send("KILL", id));
         self.end("KILL");
     }
 

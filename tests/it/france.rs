@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rollcall::domain::action::Action;
 use rollcall::domain::{PartnerKey, Status, Time};
@@ -16,7 +16,7 @@ use rollcall::service::verbs::import::{ImportOptions, Watch};
 use rollcall::service::verbs::numbers::Expected;
 use rollcall::service::{Replica, Service, VerbOutcome, WriteOutcome};
 
-use crate::fixture::{Database, new_partner, number, operator};
+use crate::fixture::{Database, differences, new_partner, number, operator};
 
 #[path = "../../benches/shared/france.rs"]
 mod blocks;
@@ -98,6 +98,11 @@ fn forty_million_numbers_of_france() {
     assert_eq!(started.row_digest(), node.snapshot().row_digest());
     let bytes = started.bytes() as f64 / numbers as f64;
     assert!(bytes < 1.0, "{bytes} bytes a number");
+    let began = Instant::now();
+    assert_eq!(differences(&*store), [""; 0]);
+    let took = began.elapsed();
+    println!("verified in {:.2} s", took.as_secs_f64());
+    assert!(took < Duration::from_secs(20), "{took:?}: a step for each number");
 
     // One number of a block, and then all of a customer's.
     let (first, customer) = (number(blocks[0].first + 4_711), format!("MA_{}", blocks[0].operator));

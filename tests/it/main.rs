@@ -71,6 +71,7 @@ mod systemd;
 mod tls;
 mod unreadable;
 mod upgrade;
+mod verify;
 mod watching;
 mod webhooks;
 mod writers;

@@ -2,7 +2,6 @@
 //! this release reads and writes it as it is, and `rollcall migrate-schema` brings it
 //! to rows of neighbours, while nodes go on.
 
-use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +21,7 @@ use super::harness::{Database as Files, Key, Server};
 /// A database that the last release filled with its commands: two partners with
 /// numbers in one another's blocks, ids such as `NA`, `0` and `new`, doubtful
 /// numbers, holders, reservations and quarantines.
-const LAST_RELEASE: &[u8] = include_bytes!("../fixtures/postgres-schema-4.sql.gz");
+pub const LAST_RELEASE: &[u8] = include_bytes!("../fixtures/postgres-schema-4.sql.gz");
 const TOKEN: &str = "rollcall_k0mw21kfpdqrwg5t8q50az0s48dmwz94396nmjc";
 const NUMBERS: u64 = 1_424;
 
@@ -37,14 +36,7 @@ const FORM: &str = "SELECT runs, needs FROM rollcall_schema";
 
 /// Makes an empty database what the last release left.
 pub fn restored(database: &str) {
-    let cluster = Cluster::shared().expect("PostgreSQL is installed");
-    let mut dump = Vec::new();
-    flate2::read::GzDecoder::new(LAST_RELEASE).read_to_end(&mut dump).expect("unpacked");
-    let mut psql = cluster.client("psql");
-    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]);
-    let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql");
-    psql.stdin.take().expect("a pipe").write_all(&dump).expect("read");
-    assert!(psql.wait().expect("it ends").success());
+    Cluster::shared().expect("PostgreSQL is installed").restore(database, LAST_RELEASE);
 }
 
 /// As the last release left it; `None` where PostgreSQL is not installed.
@@ -52,6 +44,11 @@ fn last_release() -> Option<Database> {
     let database = Database::postgres()?;
     restored(cluster::database_name(&database.address()));
     Some(database)
+}
+
+/// A key of its partner `PA_ONE`.
+pub fn key() -> Key {
+    Key { auth_id: "PA_ONE".into(), auth_token: TOKEN.into(), key_id: String::new() }
 }
 
 fn address(database: &Database) -> Address {
@@ -201,6 +198,132 @@ fn a_node_of_an_earlier_release_keeps_the_database_as_it_is() {
     assert_eq!(store.leaseholder("jobs").expect("asked").as_deref(), Some("new-node-1"));
 }
 
+/// A session of `psql` that stays open, under a role and a name.
+struct OpenSession(std::process::Child);
+
+impl OpenSession {
+    fn begin(database: &Database, role: &str, application: &str) -> OpenSession {
+        let name = cluster::database_name(&database.address()).to_owned();
+        let mut psql = Cluster::shared().expect("PostgreSQL is installed").client("psql");
+        psql.args(["-X", "-q", "-U", role, "-d", &name]).env("PGAPPNAME", application);
+        let session = OpenSession(psql.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("psql"));
+        session.until_there(database, role, application, true);
+        session
+    }
+
+    /// Those of nodes come by TCP.
+    fn until_there(&self, database: &Database, role: &str, application: &str, there: bool) {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = '{role}' \
+             AND application_name = '{application}' AND client_addr IS NULL AND pid <> pg_backend_pid()"
+        );
+        let wanted = if there { "1" } else { "0" };
+        super::until::until(
+            Duration::from_secs(30),
+            || format!("the session of {role}: there {there}"),
+            || database.value(&sql) == wanted,
+        );
+    }
+
+    fn end(mut self, database: &Database, role: &str, application: &str) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("it ends");
+        self.until_there(database, role, application, false);
+    }
+}
+
+#[test]
+fn a_session_of_an_earlier_release_keeps_the_database_as_it_is() {
+    let Some(database) = last_release() else { return };
+    // A node of this release has no mark that an earlier one has not.
+    let store = database.open();
+    let role = format!("role_{}", cluster::database_name(&database.address()));
+    let rights = format!("CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT ON number TO {role}");
+    database.execute(&rights).expect("granted");
+    // As an earlier release names its sessions, and as an operator may.
+    for (role, application) in [("postgres", "rollcall"), (&*role, "node 7")] {
+        let session = OpenSession::begin(&database, role, application);
+        let refused = files(&database).run(&["migrate-schema"]).check(1);
+        let named = format!("a session of the role {role} (application {application:?}, process ");
+        assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+        let rehearsed = files(&database).run(&["migrate-schema", "--dry-run", "--json"]).done().json();
+        assert_eq!(rehearsed["earlier_session"]["application"], application, "{rehearsed}");
+        let rehearsed = files(&database).run(&["migrate-schema", "--dry-run"]).done();
+        assert!(rehearsed.stdout.contains(&named), "{}", rehearsed.stdout);
+        session.end(&database, role, application);
+    }
+    assert_eq!(database.value(FORM), "0|1");
+    // An administrator who looks at the database is no node.
+    let session = OpenSession::begin(&database, "postgres", "monitor");
+    switched(&database);
+    session.end(&database, "postgres", "monitor");
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).expect("dropped");
+}
+
+#[test]
+fn holders_without_numbers_and_numbers_without_holders_stay_as_they_are() {
+    let Some(database) = last_release() else { return };
+    drop(database.open());
+    for spoil in [
+        // Within a block, beyond all, and of a partner that is not there.
+        "DELETE FROM number WHERE number = 912271264310",
+        "INSERT INTO holder (number, partner) VALUES (999000000001, 1), (999000000002, 77)",
+        "DELETE FROM holder WHERE number = 912271264320",
+    ] {
+        database.execute(spoil).expect("spoiled");
+    }
+    let sound = differences(&*database.open());
+    assert!(!sound.is_empty());
+    let rehearsed = files(&database).run(&["migrate-schema", "--dry-run"]).done();
+    assert!(
+        rehearsed.stdout.contains("3 numbers, beginning with +912271264310, have a holder"),
+        "{}",
+        rehearsed.stdout
+    );
+    let done = files(&database).run(&["migrate-schema", "--json"]).done().json();
+    assert_eq!((&done["switched"], &done["holders_without_number"]), (&json!(true), &json!(3)), "{done}");
+    for (digits, holder, row) in [
+        (912_271_264_310_u64, "1", "0"),
+        (999_000_000_001, "1", "0"),
+        (999_000_000_002, "77", "0"),
+        (912_271_264_320, "", "1"),
+        (912_271_264_311, "1", "1"),
+    ] {
+        let within = format!("WHERE {digits} BETWEEN first AND last");
+        let held = format!("SELECT coalesce(string_agg(partner::text, ' '), '') FROM holder_run {within}");
+        assert_eq!(database.value(&held), holder, "{digits}");
+        assert_eq!(database.value(&format!("SELECT count(*) FROM number_run {within}")), row, "{digits}");
+    }
+    assert_eq!(database.value("SELECT to_regclass('holder_only_copy') IS NULL"), "t");
+    let found = differences(&*database.open());
+    assert!(found.iter().any(|line| line.contains("are not held by the partner that has them")), "{found:?}");
+}
+
+#[test]
+fn a_server_and_the_doctor_name_the_switch_until_it_is_done() {
+    let Some(database) = last_release() else { return };
+    let told = |wanted: bool| {
+        let mut server = Server::start(files(&database), &[]);
+        assert_eq!(server.log().matches("rollcall migrate-schema").count(), usize::from(wanted), "{}", server.log());
+        assert_eq!(server.stop(), Some(0));
+        let answer = files(&database).run(&["doctor", "--json"]).done().json();
+        let line = answer["checks"]
+            .as_array()
+            .expect("checks")
+            .iter()
+            .find(|line| line["advice"].as_str().is_some_and(|advice| advice.contains("rollcall migrate-schema")));
+        assert_eq!(
+            line.map(|line| (&line["check"], &line["status"])),
+            wanted.then_some((&json!("database"), &json!("warning")))
+        );
+        assert_eq!(files(&database).run(&["doctor"]).done().stdout.contains("rollcall migrate-schema"), wanted);
+    };
+    told(true);
+    switched(&database);
+    told(false);
+}
+
 #[test]
 fn a_copy_that_differs_is_not_switched_to() {
     let Some(database) = last_release() else { return };
@@ -240,7 +363,7 @@ fn nodes_write_while_the_database_is_switched() {
     drop(database.open());
     let shared = Arc::new(files(&database));
     let servers: Vec<Server> = (0..2).map(|_| Server::start(shared.clone(), &["--rate-limit", "0"])).collect();
-    let key = Key { auth_id: "PA_ONE".into(), auth_token: TOKEN.into(), key_id: String::new() };
+    let key = key();
     let (done, written, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let slowest = AtomicU64::new(0);
     let report = std::thread::scope(|scope| {

@@ -45,8 +45,22 @@ pub fn check(config: &Config) -> (Vec<Diagnosis>, Vec<Hook>) {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(failed("cannot read its contents", &error)),
     }
+    findings.extend(earlier_tables(&*store));
     findings.push(clock(config, &*store));
     (findings, hooks)
+}
+
+/// Warns of tables that an operator has to switch.
+fn earlier_tables(store: &dyn Store) -> Option<Diagnosis> {
+    match store.has_earlier_tables() {
+        Ok(false) => None,
+        Ok(true) => Some(Diagnosis::warning(
+            CHECK,
+            "its numbers are in the tables of the earlier release, one row each",
+            "once all nodes run this release, run `rollcall migrate-schema` as the owner of the tables",
+        )),
+        Err(error) => Some(failed("cannot tell which tables its numbers are in", &error)),
+    }
 }
 
 fn unopened(shown: &str, error: &StoreError) -> Diagnosis {

@@ -1,11 +1,12 @@
 //! The integrity check: compares the file with itself, the log with the rows, and a
-//! running server's index with both.
+//! running server's index with both. Time and memory follow the runs of neighbours
+//! with equal values, however many numbers those have.
 
 use std::collections::HashMap;
 
 use crate::domain::entity::hex_digest;
-use crate::domain::{PartnerKey, Time};
-use crate::inventory::Snapshot;
+use crate::domain::{E164, PartnerKey, Time};
+use crate::inventory::{NumberRef, Snapshot};
 use crate::store::{Load, Store, StoreError};
 
 use crate::service::replica::{self, Poison, Salvaged, Setback};
@@ -24,7 +25,7 @@ pub struct VerifyReport {
 }
 
 /// Checks the file, replays every partner's log from the first entry, and
-/// compares the result with the rows, number by number.
+/// compares the result with the rows, run by run.
 pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport { differences: store.integrity()?, ..VerifyReport::default() };
     // A server may be writing: the rows are one moment, and the log is
@@ -87,48 +88,102 @@ fn replay(
     Ok(None)
 }
 
-/// How many numbers of a partner are named.
+/// How many runs of numbers of a partner are named.
 const NAMED_MAX: usize = 20;
 
 /// Says where two snapshots of a partner differ, the first few places.
 fn compare(rows: &Snapshot, replayed: &Snapshot, report: &mut VerifyReport) {
-    if rows.digest() == replayed.digest() {
+    let [stored, logged] = [rows, replayed].map(|snapshot| hex_digest::text(&snapshot.digest()));
+    if stored == logged {
         return;
     }
     let name = &rows.partner.auth_id;
+    let mut add = |difference: String| report.differences.push(difference);
+    add(format!("the rows of partner {name} have the digest {stored}, and its log makes {logged}"));
     if rows.head != replayed.head {
-        report
-            .differences
-            .push(format!("the last entry of the log of partner {name} was changed: its digest is another"));
-        return;
+        return add(format!("the last entry of the log of partner {name} was changed: its digest is another"));
     }
-    let now = Time::now();
-    let mut found = 0;
-    // A number that both have is compared once.
-    for (left, right, first) in [(rows, replayed, true), (replayed, rows, false)] {
-        for number in left.iter(now) {
-            let same = match right.get(number.number(), now) {
-                Some(other) if first => other.record() == number.record() && other.version() == number.version(),
-                other => other.is_some(),
-            };
-            if same {
-                continue;
+    let (mut found, mut more) = (0, 0);
+    for_each_difference(rows, replayed, |first, last| {
+        found += 1;
+        match (found <= NAMED_MAX, first == last) {
+            (true, true) => add(format!("number {first} of partner {name} is not in the rows as the log says")),
+            (true, false) => {
+                add(format!("numbers {first} to {last} of partner {name} are not in the rows as the log says"));
             }
-            found += 1;
-            if found <= NAMED_MAX {
-                report
-                    .differences
-                    .push(format!("number {} of partner {name} is not in the rows as the log says", number.number()));
-            }
+            (false, _) => more += last.digits() - first.digits() + 1,
         }
-    }
-    if found > NAMED_MAX {
-        let more = found - NAMED_MAX;
-        report.differences.push(format!("{more} more numbers of partner {name} are not in the rows as the log says"));
+    });
+    if more > 0 {
+        add(format!("{more} more numbers of partner {name} are not in the rows as the log says"));
     }
     if found == 0 {
-        report.differences.push(format!(
+        add(format!(
             "the accounts, applications, trunks or keys of partner {name} are not in the rows as the log says"
         ));
     }
+}
+
+/// A run of numbers of one side of a comparison, of which the first may be done.
+struct Side<'s> {
+    first: u64,
+    last: u64,
+    number: NumberRef<'s>,
+}
+
+impl Side<'_> {
+    fn agrees(&self, other: &Side<'_>) -> bool {
+        self.number.version() == other.number.version() && self.number.record() == other.number.record()
+    }
+}
+
+/// Calls `found` with the first and the last number of each run of neighbours that
+/// two snapshots have differently, or one of them has not.
+fn for_each_difference(one: &Snapshot, other: &Snapshot, mut found: impl FnMut(E164, E164)) {
+    let now = Time::now();
+    let side = |(number, count): (NumberRef<'_>, u64)| {
+        let first = number.number().digits();
+        (first, first + count - 1)
+    };
+    let mut runs = [one, other].map(|snapshot| {
+        snapshot.runs(now).map(|run| {
+            let (first, last) = side(run);
+            Side { first, last, number: run.0 }
+        })
+    });
+    let mut next = [runs[0].next(), runs[1].next()];
+    let mut differing: Option<(u64, u64)> = None;
+    let mut tell = |(first, last): (u64, u64)| {
+        if let Some((first, last)) = E164::new(first).zip(E164::new(last)) {
+            found(first, last);
+        }
+    };
+    while let Some(first) = next.iter().flatten().map(|side| side.first).min() {
+        let covers = |side: &Option<Side<'_>>| side.as_ref().is_some_and(|side| side.first == first);
+        // Up to where both sides stay as they are at `first`.
+        let end = |side: &Side<'_>| if side.first == first { side.last } else { side.first - 1 };
+        let last = next.iter().flatten().map(end).min().unwrap_or(first);
+        let same = match &next {
+            [Some(left), Some(right)] => left.first == right.first && left.agrees(right),
+            _ => false,
+        };
+        if !same {
+            differing = match differing {
+                Some((begin, before)) if before + 1 == first => Some((begin, last)),
+                before => {
+                    before.into_iter().for_each(&mut tell);
+                    Some((first, last))
+                }
+            };
+        }
+        for (side, runs) in next.iter_mut().zip(&mut runs) {
+            if covers(side) {
+                match side {
+                    Some(side) if side.last > last => side.first = last + 1,
+                    _ => *side = runs.next(),
+                }
+            }
+        }
+    }
+    differing.into_iter().for_each(tell);
 }

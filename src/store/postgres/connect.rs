@@ -32,8 +32,11 @@ use crate::store::{Incarnation, StoreError};
 /// A node that was cut off holds its partners' locks until the server notices,
 /// by its keepalives within some ten seconds; one that hangs, until its idle
 /// transaction is ended, which is before its leases run out.
+/// Look-ups of lists of numbers are estimated far too high, and would be compiled
+/// (`jit`) for longer than they run.
 /// `synchronous_commit = off` would acknowledge what a
-/// crash forgets, while stricter choices than `on` stay.
+/// crash forgets, while stricter choices than `on` stay. The advisory lock is
+/// [`RELEASE_MARK`].
 const SETTINGS: &str = "\
     SET idle_in_transaction_session_timeout = '20s';
     SET lock_timeout = '30s';
@@ -43,7 +46,13 @@ const SETTINGS: &str = "\
     SET tcp_keepalives_interval = 2;
     SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = '10s';
+    SET jit = off;
+    SELECT pg_try_advisory_lock_shared(x'526f6c6c6d61726b'::bigint);
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
+
+/// "Roll", "mark": each session of this release has this advisory lock, so
+/// `rollcall migrate-schema` can tell it from one of an earlier release.
+pub(super) const RELEASE_MARK: i64 = 0x526f_6c6c_6d61_726b;
 
 /// One connection.
 pub(in crate::store) struct Link {

@@ -8,7 +8,7 @@
 //! merges only numbers that it changes itself: those of other writes have other
 //! versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::future::join;
 use tokio_postgres::Row;
@@ -17,6 +17,7 @@ use tokio_postgres::types::ToSql;
 use super::connect::Link;
 use super::core::{Core, rows};
 use super::put::{ColumnArrays, Put, arrays, set_values, values};
+use crate::domain::runs::Group;
 use crate::domain::{AccountId, E164, NumberRun, PartnerKey, Record, RunChange};
 use crate::store::rows::*;
 use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
@@ -135,7 +136,10 @@ impl RunRows {
         for some in wanted.chunks(STEP) {
             let spans: Vec<Span> = some.iter().map(|run| span(*run)).collect();
             let (firsts, lasts): (Vec<i64>, Vec<i64>) = spans.iter().copied().unzip();
-            let (before, behind) = neighbours(&spans);
+            let (before, behind) = match some.len() <= TOGETHER_MAX {
+                true => neighbours(&spans),
+                false => in_known_groups(core, link, neighbours(&spans))?,
+            };
             let (holders, found) = core.run(async {
                 let around: [&(dyn ToSql + Sync); 2] = [&before, &behind];
                 let params: [&(dyn ToSql + Sync); 3] = [&key.0, &firsts, &lasts];
@@ -421,6 +425,23 @@ pub(super) fn numbers_of(
     Ok(numbers)
 }
 
+/// Those of the ranges of which a group was ever held: the others have no holder.
+fn in_known_groups(
+    core: &Core,
+    link: &Link,
+    (firsts, lasts): (Vec<i64>, Vec<i64>),
+) -> Result<(Vec<i64>, Vec<i64>), StoreError> {
+    let groups = |(first, last): (i64, i64)| first / Group::SIZE as i64..=last / Group::SIZE as i64;
+    let ranges = || firsts.iter().copied().zip(lasts.iter().copied());
+    let mut asked: Vec<i64> = ranges().flat_map(groups).collect();
+    asked.dedup();
+    let sql = "SELECT number_group FROM holder_group WHERE number_group = ANY ($1::bigint[])";
+    let known: Result<HashSet<i64>, StoreError> =
+        core.rows(link, sql, &[&asked])?.iter().map(|row| row.int(0)).collect();
+    let known = known?;
+    Ok(ranges().filter(|range| groups(*range).any(|group| known.contains(&group))).unzip())
+}
+
 /// The rows that have some of these numbers, in order.
 fn overlapping(rows: &BTreeMap<i64, KnownRow>, (first, last): Span) -> impl Iterator<Item = Span> {
     let before = rows.range(..first).next_back().filter(|(_, known)| known.last >= first);
@@ -621,6 +642,11 @@ pub(super) const INTEGRITY: &[(&str, &str)] = &[
                IS DISTINCT FROM first - 1 AS gap FROM holder_run) AS each) AS islands GROUP BY partner, island) \
          SELECT count(*) FROM run FULL JOIN held USING (partner, first, last) \
          WHERE run.first IS NULL OR held.first IS NULL",
+    ),
+    (
+        "rows of holders are in groups of numbers that are not in holder_group",
+        "SELECT count(*) FROM holder_run WHERE NOT EXISTS (SELECT FROM holder_group WHERE number_group = first / 10000) \
+         OR NOT EXISTS (SELECT FROM holder_group WHERE number_group = last / 10000)",
     ),
     (
         "counts of accounts' numbers are not as the numbers say",

@@ -8,7 +8,8 @@
 //!
 //! Invariants: each copied piece is compared with its source by digest; until the
 //! last transaction nothing that a node reads has changed. Rows that this program
-//! cannot understand are copied as they are. A copied row ends with its group, so a
+//! cannot understand are copied as they are, and so are holders of numbers that have
+//! no row: `verify` finds them before and afterwards. A copied row ends with its group, so a
 //! group is copied again by itself. Deliberately absent: the way back.
 
 use std::pin::pin;
@@ -19,6 +20,7 @@ use tokio_postgres::types::ToSql;
 
 use super::PgStore;
 use super::address::Address;
+use super::connect::RELEASE_MARK;
 use super::core::{COMMIT, Core, PooledConnection};
 use super::put::values;
 use super::schema::{SWITCH, TableForm};
@@ -59,6 +61,11 @@ pub enum SwitchError {
     )]
     EarlierNode { work: String, holder: String },
     #[error(
+        "{0} is not of this release and may write numbers; upgrade all nodes, close the sessions of other programs, and \
+         call again"
+    )]
+    EarlierSession(Session),
+    #[error(
         "the copied numbers of partner {partner} differ from its numbers: the digest is {copied} instead of {stored}; \
          nothing was switched"
     )]
@@ -72,6 +79,21 @@ pub enum SwitchError {
     NoMoment,
     #[error("stopped; the same command goes on from there")]
     Stopped,
+}
+
+/// A session of the database that is not of this release.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub role: String,
+    pub application: String,
+    pub process: i64,
+}
+
+impl std::fmt::Display for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Session { role, application, process } = self;
+        write!(f, "a session of the role {role} (application {application:?}, process {process})")
+    }
 }
 
 /// What a call did.
@@ -90,6 +112,11 @@ pub struct SwitchReport {
     /// In a rehearsal, the lease that a node of an earlier release has: its work and
     /// its holder.
     pub earlier_node: Option<(String, String)>,
+    /// In a rehearsal, a session that may be a node's of an earlier release.
+    pub earlier_session: Option<Session>,
+    /// How many numbers have a holder and no row, and the first of them.
+    pub only_held: u64,
+    pub first_only_held: Option<i64>,
 }
 
 /// Copies the numbers of a database, compares the copy, and switches the database to
@@ -159,15 +186,17 @@ impl Switch<'_> {
             self.report.before = true;
             return self.count_rows();
         }
-        let earlier = self.earlier_node()?;
-        if let (Some((work, holder)), false) = (earlier.clone(), rehearsal) {
-            return Err(SwitchError::EarlierNode { work, holder });
+        if rehearsal {
+            self.report.earlier_node = self.earlier_node()?;
+            self.report.earlier_session = self.earlier_session()?;
+        } else {
+            self.refuse_earlier()?;
         }
         self.core.batch(&self.link, &format!("{PROGRESS}; SET work_mem = '64MB'"))?;
         self.total = self.count("SELECT count(*) FROM number")? as u64;
+        self.note_only_held()?;
         self.copy_all()?;
         if rehearsal {
-            self.report.earlier_node = earlier;
             return self.count_rows();
         }
         for attempt in 0..ATTEMPTS {
@@ -203,6 +232,38 @@ impl Switch<'_> {
 
     fn count(&self, sql: &str) -> Result<i64, StoreError> {
         self.core.rows(&self.link, sql, &[])?.first().map_or(Ok(0), |row| row.int(0))
+    }
+
+    /// Notes the numbers that have a holder and no row. No write makes such.
+    fn note_only_held(&mut self) -> Result<(), SwitchError> {
+        self.core.batch(&self.link, ONLY_HELD)?;
+        let rows = self.core.rows(&self.link, "SELECT count(*), min(number) FROM holder_only_copy", &[])?;
+        if let Some(row) = rows.first() {
+            self.report.only_held = row.int(0)? as u64;
+            self.report.first_only_held = row.int_if(1)?;
+        }
+        Ok(())
+    }
+
+    /// An error if a node of an earlier release may be there.
+    fn refuse_earlier(&self) -> Result<(), SwitchError> {
+        if let Some((work, holder)) = self.earlier_node()? {
+            return Err(SwitchError::EarlierNode { work, holder });
+        }
+        self.earlier_session()?.map_or(Ok(()), |session| Err(SwitchError::EarlierSession(session)))
+    }
+
+    /// A session that is not of this release and whose role may write numbers. A node
+    /// asks for changes many times a second, so a session that rests is none. Of
+    /// superusers, only a session with the name of this program counts: they also
+    /// watch and back up.
+    fn earlier_session(&self) -> Result<Option<Session>, StoreError> {
+        let rows = self.core.rows(&self.link, EARLIER_SESSION, &[&RELEASE_MARK])?;
+        let read = |row: &tokio_postgres::Row| {
+            let (role, application) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+            Ok(Session { role, application, process: row.int(2)? })
+        };
+        rows.first().map(read).transpose()
     }
 
     /// A lease of a node that does not know the new form: such a node writes `until`
@@ -314,7 +375,7 @@ impl Switch<'_> {
         // Partners that have left numbers to this one since theirs were copied. Their
         // logs say so, and the rest of these rows is copied again.
         self.core.execute(&self.link, &format!("WITH {HOLDERS} {RELEASE_STALE}"), &params)?;
-        self.core.execute(&self.link, &format!("WITH {HOLDERS} {HOLD}"), &params)?;
+        self.core.execute(&self.link, &format!("WITH {HOLDERS}{HOLD}"), &params)?;
         self.compare(partner, &params)
     }
 
@@ -371,9 +432,7 @@ impl Switch<'_> {
                  LOCK TABLE rollcall_schema, number, holder IN ACCESS EXCLUSIVE MODE"
             ),
         )?;
-        if let Some((work, holder)) = self.earlier_node()? {
-            return Err(SwitchError::EarlierNode { work, holder });
-        }
+        self.refuse_earlier()?;
         let all = self.copied(None)?;
         let mut left = 0;
         for copied in &all {
@@ -390,7 +449,8 @@ impl Switch<'_> {
             while !copied.complete() && !self.copy_next(copied.partner)? {}
             self.copy_changed(copied.partner)?;
         }
-        self.core.batch(&self.link, &format!("DROP TABLE number_run_copy; {SWITCH}"))?;
+        let progress = "DROP TABLE number_run_copy; DROP TABLE holder_only_copy";
+        self.core.batch(&self.link, &format!("{HOLD_ONLY_HELD}; {progress}; {SWITCH}"))?;
         self.core.batch(&self.link, COMMIT)?;
         Ok(true)
     }
@@ -434,4 +494,32 @@ const RELEASE_STALE: &str = "DELETE FROM holder_run WHERE first IN (SELECT other
        (SELECT first, last FROM holder_run WHERE first < run.first ORDER BY first DESC LIMIT 1) \
        UNION ALL SELECT first, last FROM holder_run WHERE first BETWEEN run.first AND run.last \
      ) AS other ON other.last >= run.first)";
-const HOLD: &str = "INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run";
+/// The numbers that have a holder and no row. Both tables are read once, before the
+/// lock.
+const ONLY_HELD: &str = "DROP TABLE IF EXISTS holder_only_copy; CREATE TABLE holder_only_copy AS SELECT number, partner \
+                         FROM holder WHERE NOT EXISTS (SELECT FROM number \
+                           WHERE number.partner = holder.partner AND number.number = holder.number)";
+/// Those of them that nobody has repaired since.
+const HOLD_ONLY_HELD: &str = "WITH held AS (INSERT INTO holder_run (partner, first, last) \
+                                SELECT partner, number, number \
+                                FROM holder_only_copy AS held JOIN holder USING (number, partner) \
+                                WHERE NOT EXISTS (SELECT FROM number \
+                                  WHERE number.partner = held.partner AND number.number = held.number) \
+                                RETURNING first) \
+                              INSERT INTO holder_group SELECT DISTINCT first / 10000 FROM held ON CONFLICT DO NOTHING";
+/// See [`Switch::earlier_session`]. What the role of this session may not see of
+/// another is null.
+const EARLIER_SESSION: &str = "\
+    SELECT usename::text, application_name, pid::bigint FROM pg_stat_activity AS session \
+    JOIN pg_roles ON pg_roles.oid = usesysid \
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND leader_pid IS NULL \
+    AND coalesce(backend_type, 'client backend') = 'client backend' \
+    AND (state IS DISTINCT FROM 'idle' OR state_change > clock_timestamp() - interval '60 s') \
+    AND (application_name IN ('rollcall', current_setting('application_name')) \
+      OR NOT rolsuper AND has_table_privilege(usesysid, 'number', 'INSERT')) \
+    AND NOT EXISTS (SELECT FROM pg_locks AS mark WHERE mark.pid = session.pid AND locktype = 'advisory' \
+      AND mode = 'ShareLock' AND (classid::bigint << 32 | objid::bigint) = $1) \
+    ORDER BY pid LIMIT 1";
+const HOLD: &str = ", held AS (INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run \
+                    RETURNING first) \
+                    INSERT INTO holder_group SELECT DISTINCT first / 10000 FROM held ON CONFLICT DO NOTHING";
