@@ -201,7 +201,7 @@ impl Endings {
         let mask = &sieve.mask;
         match self {
             Endings::Bits { bits, .. } => bits.count_and(mask),
-            Endings::Runs { runs, .. } if runs.len() == 1 && runs[0] == (0, ENDINGS as u16) => mask.count(),
+            Endings::Runs { count, .. } if usize::from(*count) == ENDINGS => mask.count(),
             Endings::Runs { .. } => self.mask().count_and(mask),
             Endings::Few { .. } | Endings::Array(_) => {
                 let mut count = 0;
@@ -235,6 +235,8 @@ impl Endings {
     /// How many are in `from..to`.
     fn count_between(&self, from: u16, to: u16) -> usize {
         match self {
+            // Nothing else need be read of it.
+            Endings::Runs { count, .. } if usize::from(*count) == ENDINGS => usize::from(to - from),
             Endings::Few { count, endings } => {
                 endings[..usize::from(*count)].iter().filter(|&&ending| from <= ending && ending < to).count()
             }

@@ -3,7 +3,7 @@
 //! In a full group every ending is there, so how many numbers have some digits is
 //! decided by the group's own digits: all of them if the digits are in the group;
 //! else the endings that have them, and those that go on with the group's last
-//! digits. Hence a *solid part*, a run of chunks with up to 4,096 groups, keeps which
+//! digits. Hence a *solid part*, a run of chunks with up to 2,048 groups, keeps which
 //! of its full groups end in which three digits, and which have which four digits
 //! (grams) in them. Looking for `7126`:
 //!
@@ -31,7 +31,7 @@ use crate::inventory::pattern::{DigitPattern, Hit};
 use crate::inventory::sieve::Sieve;
 
 /// How many groups a part has at the most, if it has more than one chunk.
-const GROUPS_MAX: usize = 4_096;
+const GROUPS_MAX: usize = 2_048;
 /// Fewer groups than these are sooner read than their tables. Tests have few.
 const GROUPS_MIN: usize = if cfg!(test) { 4 } else { 64 };
 /// How many different last three digits there are.
@@ -204,7 +204,7 @@ impl SolidPart {
         // A group that has the first four digits may have more than its end says.
         let more = |&place: &u16| {
             let group = self.group(tables, place).0;
-            digits.count_full(group) - digits.count_by_end(group % ENDS as u64)
+            digits.endings_in(group).len() - digits.endings_by_end(group % ENDS as u64).len()
         };
         let by_gram: usize = tables.full.with_gram(search.gram).iter().map(more).sum();
         by_end + by_gram + self.count_rest(tables, search)
@@ -215,13 +215,14 @@ impl SolidPart {
         if tables.rest_endings.is_empty() {
             return 0;
         }
-        let (digits, mut own) = (search.digits, Sieve::CLOSED);
+        let digits = search.digits;
         let ending = (digits.digits() == GRAM_DIGITS).then_some(search.gram as u16);
         let every = ending.map_or(0, |ending| usize::from(tables.rest_endings[usize::from(ending)]));
         let more = |place: u16| {
-            let group = self.group(tables, place);
-            let plain = usize::from(ending.is_some_and(|ending| group.1.contains(ending)));
-            count_group(digits, group, &mut own) - plain
+            let (group, endings) = self.group(tables, place);
+            let plain = usize::from(ending.is_some_and(|ending| endings.contains(ending)));
+            let ranges = digits.endings_in(*group);
+            ranges.iter().map(|(from, to)| endings.count_between(from, to)).sum::<usize>() - plain
         };
         let marked = marked(tables.rest.candidates(search), self.len(tables));
         every + ascending(marked).map(more).sum::<usize>()
@@ -318,7 +319,7 @@ impl<'d> SolidSearch<'d> {
         cuts.sort_unstable();
         cuts.dedup();
         let range = |cut: &[usize]| {
-            let matches = digits.count_by_end(backwards(cut[0] as u64, 3) as u64);
+            let matches = digits.endings_by_end(backwards(cut[0] as u64, 3) as u64).len();
             EndRange { from: cut[0], to: cut[1], matches }
         };
         let ranges = cuts.windows(2).map(range).filter(|range| range.matches > 0);
