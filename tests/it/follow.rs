@@ -753,7 +753,7 @@ fn a_node_without_its_database_reads_on_says_how_old_that_is_and_refuses_writes(
         assert_eq!(answer.status, 503, "{method} {path}: {}", answer.body);
         assert_eq!(answer.header("retry-after"), Some("1"), "{method} {path}");
         assert!(answer.body.contains("UNAVAILABLE") && answer.body.contains("database"), "{}", answer.body);
-        assert!(begun.elapsed() < Duration::from_secs(2), "{method} {path} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{method} {path} took {:?}", begun.elapsed());
     }
     // The console: pages go on, forms are refused.
     let page = server.page("/console/p/PA_1/numbers");
