@@ -16,7 +16,8 @@
 //!
 //! Five digits and more are the same with other widths; the groups that have the first
 //! four of them are read. Groups that are not full have lists of their own: those that
-//! may have more than the ending itself are read as well. One digit to three are counted by group once, and remembered.
+//! may have more than the ending itself are read as well. One digit to three are counted
+//! by group. Counts of up to four digits are cached: there are 11,110 of them.
 //!
 //! The tables depend on nothing but the chunks, and an edited set takes over the parts
 //! whose chunks it shares. Made by the first search. Deliberately absent: the numbers
@@ -36,8 +37,8 @@ const GROUPS_MAX: usize = 2_048;
 const GROUPS_MIN: usize = if cfg!(test) { 4 } else { 64 };
 /// How many different last three digits there are.
 const ENDS: usize = 1_000;
-/// How many values one digit to three have.
-const FEW_VALUES: usize = 10 + 100 + 1_000;
+/// How many values one digit to four have.
+const KNOWN_VALUES: usize = 10 + 100 + 1_000 + GRAMS;
 /// A count that is not known yet.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -58,8 +59,8 @@ struct Tables {
     /// The others, and how many of them have each ending.
     rest: GroupLists,
     rest_endings: Box<[u16]>,
-    /// How many numbers have one digit, two and three, by their values.
-    few: Box<[AtomicU32]>,
+    /// How many numbers have one digit to four, by their values.
+    known: Box<[AtomicU32]>,
 }
 
 /// Some groups by their digits: where each list begins, and the groups.
@@ -183,7 +184,7 @@ impl SolidPart {
                 full: GroupLists::of(&full),
                 rest: GroupLists::of(&rest),
                 rest_endings: rest_endings.into(),
-                few: (0..FEW_VALUES).map(|_| AtomicU32::new(UNKNOWN)).collect(),
+                known: (0..KNOWN_VALUES).map(|_| AtomicU32::new(UNKNOWN)).collect(),
             }
         })
     }
@@ -197,9 +198,27 @@ impl SolidPart {
     pub fn count(&self, search: &SolidSearch<'_>) -> usize {
         let tables = self.tables();
         let digits = search.digits;
-        if digits.digits() < GRAM_DIGITS {
-            return self.count_few(tables, digits);
+        let Some(&before) = [0, 0, 10, 110, 1_110].get(digits.digits() as usize) else {
+            return self.count_by_lists(tables, search);
+        };
+        let known = &tables.known[before + search.gram];
+        match known.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let mut own = Sieve::CLOSED;
+                let count = match digits.digits() {
+                    GRAM_DIGITS => self.count_by_lists(tables, search),
+                    _ => self.groups().map(|group| count_group(digits, group, &mut own)).sum(),
+                };
+                known.store(count as u32, Ordering::Relaxed);
+                count
+            }
+            count => count as usize,
         }
+    }
+
+    /// The same, for four digits or more.
+    fn count_by_lists(&self, tables: &Tables, search: &SolidSearch<'_>) -> usize {
+        let digits = search.digits;
         let by_end: usize = search.ranges.iter().map(|range| tables.full.ending(range).len() * range.matches).sum();
         // A group that has the first four digits may have more than its end says.
         let more = |&place: &u16| {
@@ -234,22 +253,6 @@ impl SolidPart {
         tables.begins[last] + dense(&self.chunks[last]).len()
     }
 
-    /// One digit to three: by each group, once.
-    fn count_few(&self, tables: &Tables, digits: &DigitPattern) -> usize {
-        let Some(value) = digits.anywhere() else { return 0 };
-        let offset = [0, 0, 10, 110][digits.digits() as usize];
-        let known = &tables.few[offset + value as usize];
-        match known.load(Ordering::Relaxed) {
-            UNKNOWN => {
-                let mut own = Sieve::CLOSED;
-                let count: usize = self.groups().map(|group| count_group(digits, group, &mut own)).sum();
-                known.store(count as u32, Ordering::Relaxed);
-                count
-            }
-            count => count as usize,
-        }
-    }
-
     /// The groups that may have a number with five digits or more, in order.
     pub fn candidates<'s>(
         &'s self,
@@ -266,8 +269,8 @@ impl SolidPart {
     /// Bytes of what searches have made.
     pub(super) fn bytes(&self) -> usize {
         self.tables.get().map_or(0, |tables| {
-            let few = tables.few.len() * size_of::<AtomicU32>();
-            tables.full.bytes() + tables.rest.bytes() + tables.rest_endings.len() * 2 + few
+            let known = tables.known.len() * size_of::<AtomicU32>();
+            tables.full.bytes() + tables.rest.bytes() + tables.rest_endings.len() * 2 + known
         })
     }
 }
