@@ -52,7 +52,9 @@ fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
+    let imported = Time::now();
     write(folder.path(), &path);
+    past(&path, imported);
     read_beside_changes(&path);
     remove(&path);
     match shared::drawn(NUMBERS) {
@@ -365,6 +367,21 @@ fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
     };
     at_most(&format!("processors' time of a verb, {WRITERS} writers"), used(WRITERS, WRITES_EACH), "µs", 40.0, 30.0);
     at_most("processors' time of a verb, one writer", used(1, 10 * WRITES_EACH), "µs", 60.0, 45.0);
+}
+
+/// What the inventory of an earlier moment costs, by the changes since then.
+fn past(path: &Path, at: Time) {
+    heading("the inventory before many single changes");
+    let replica = Replica::load(open(path)).expect("loads");
+    let current = replica.nodes()[0].snapshot();
+    let ask = || replica.as_of(current.clone(), at, &AtomicBool::new(true)).expect("a past").version;
+    let (mut version, mut again) = (0, 0);
+    let first = micros(|| version = ask());
+    let changes = (current.version - version) as f64;
+    reported("changes that are taken back", changes, "");
+    at_most("a change taken back; so many s for a million", first / changes, "µs", 1.0, 0.5);
+    at_most("the same moment once more", micros(|| again = ask()) / 1e3, "ms", 1.0, 0.1);
+    assert_eq!(again, version);
 }
 
 /// The 99.9th percentile of reads, in microseconds, over a second.
