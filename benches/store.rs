@@ -28,8 +28,8 @@ use rollcall::service::verbs::import::{ImportOptions, Watch};
 use rollcall::service::{Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece,
-    LoggedChange, Open, Over, Past, Store, StoreError, StoredJob, WriteTarget,
+    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece, LogReads,
+    LoggedChange, Open, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob, WriteTarget,
 };
 
 use rustix::time::ClockId;
@@ -59,7 +59,9 @@ fn main() {
         return write(folder.path(), &path);
     }
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
+    let imported = Time::now();
     write(folder.path(), &path);
+    past(&path, imported);
     read_beside_changes(&path);
     remove(&path);
     match shared::drawn(NUMBERS) {
@@ -374,6 +376,21 @@ fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
     at_most("processors' time of a verb, one writer", used(1, 10 * WRITES_EACH), "µs", 60.0, 45.0);
 }
 
+/// What the inventory of an earlier moment costs, by the changes since then.
+fn past(path: &Path, at: Time) {
+    heading("the inventory before many single changes");
+    let replica = Replica::load(open(path)).expect("loads");
+    let current = replica.nodes()[0].snapshot();
+    let ask = || replica.as_of(current.clone(), at, &AtomicBool::new(true)).expect("a past").version;
+    let (mut version, mut again) = (0, 0);
+    let first = micros(|| version = ask());
+    let changes = (current.version - version) as f64;
+    reported("changes that are taken back", changes, "");
+    at_most("a change taken back; so many s for a million", first / changes, "µs", 1.0, 0.5);
+    at_most("the same moment once more", micros(|| again = ask()) / 1e3, "ms", 1.0, 0.1);
+    assert_eq!(again, version);
+}
+
 /// The 99.9th percentile of reads, in microseconds, over a second.
 fn slowest(mut read: impl FnMut()) -> f64 {
     let mut taken: Vec<u32> = Vec::with_capacity(4_000_000);
@@ -425,39 +442,9 @@ impl PeopleStore for Paced {
     }
 }
 
-impl Store for Paced {
-    fn health(&self) -> &rollcall::store::health::Health {
-        self.store.health()
-    }
-
-    fn survey(&self) -> Result<(), StoreError> {
-        self.store.survey()
-    }
-
-    fn probe(&self) {
-        self.store.probe();
-    }
-
-    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
-        let heads = self.heads.lock();
-        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
-        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
-    }
-
-    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.store.load(what, take)
-    }
-
+impl LogReads for Paced {
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
         self.store.partner(auth_id)
-    }
-
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
-        self.store.delete_over(over)
-    }
-
-    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
-        self.store.keep_row_digests(made, replace)
     }
 
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
@@ -472,10 +459,6 @@ impl Store for Paced {
         take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.store.follow(key, after, through, take)
-    }
-
-    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.store.write(target, entry, draft)
     }
 
     fn mentions(
@@ -503,8 +486,27 @@ impl Store for Paced {
         self.store.list(key, after, limit, skip, numbers)
     }
 
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.replay(key, through, take)
+    }
+
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
         self.store.version_at(key, time)
+    }
+}
+
+impl SideTables for Paced {
+    fn survey(&self) -> Result<(), StoreError> {
+        self.store.survey()
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.store.delete_over(over)
     }
 
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
@@ -567,16 +569,48 @@ impl Store for Paced {
         self.store.put_key_uses(uses)
     }
 
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.leaseholder(name)
+    }
+}
+
+impl Store for Paced {
+    fn health(&self) -> &rollcall::store::health::Health {
+        self.store.health()
+    }
+
+    fn probe(&self) {
+        self.store.probe();
+    }
+
+    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
+        let heads = self.heads.lock();
+        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
+        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
+    }
+
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.store.load(what, take)
+    }
+
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+        self.store.keep_row_digests(made, replace)
+    }
+
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.store.write_beside(key, at, draft)
+    }
+
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        self.store.write(target, entry, draft)
+    }
+
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
         self.store.backup(to)
     }
 
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         self.store.integrity()
-    }
-
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.store.leaseholder(name)
     }
 
     fn shared(&self) -> bool {

@@ -3,8 +3,10 @@
 //!
 //! A check queries the index, so its cost depends on its findings and not on the
 //! size of the inventory; results that depend on every number are cached with the
-//! snapshot. A finding names its subject; its check explains, once, what it means
-//! for callers and what to do.
+//! snapshot. Findings about numbers are found as runs of neighbours that say the same
+//! ([`Found`]), and each is made of its number's row when it is read: there may be a
+//! million, and a page shows twenty. A finding names its subject; its check explains,
+//! once, what it means for callers and what to do.
 //!
 //! Invariants: one snapshot at one time always has the same findings, in the same
 //! order, under the same ids; an id names one occurrence, so a number that is
@@ -12,17 +14,18 @@
 //! window are exact to the second.
 //! Deliberately absent: I/O, the clock, acknowledgements (`service::verbs::checks`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
-use crate::domain::plan::Doubt;
+use crate::domain::plan;
 use crate::domain::setting::Movement;
-use crate::domain::{AccountId, ApplicationId, Currency, E164, Money, Setting, State, Status, Time};
+use crate::domain::{AccountId, ApplicationId, Currency, E164, Money, NumberRun, Setting, State, Status, Time};
 use crate::inventory::called::{CalledBefore, DAYS_KEPT};
-use crate::inventory::{CalledDay, Filter, NumberRef, Order, Snapshot};
+use crate::inventory::{CalledDay, Filter, HeldRun, NumberRef, Order, Snapshot};
 
 /// How far ahead expiries are seen if nothing is said: the guide's two weeks.
 pub const WITHIN_SECONDS: i64 = 14 * 86_400;
@@ -169,8 +172,7 @@ pub struct Finding {
     evidence: Evidence,
 }
 
-/// What shows a finding. What a row says stays as it is until it is read: there may
-/// be a hundred thousand findings, and a page shows twenty.
+/// What shows a finding. What a row says stays as it is until it is read.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct Evidence {
     row: Option<(State, Option<Time>, Option<ApplicationId>)>,
@@ -234,89 +236,187 @@ impl Finding {
     }
 }
 
-/// Findings by check, then account, then number. Accounts are compared once for all
-/// findings of each.
-fn in_order(findings: Vec<Finding>) -> Vec<Finding> {
-    let mut places: HashMap<&AccountId, usize> = HashMap::new();
-    let account_of = |finding: &Finding, places: &HashMap<&AccountId, usize>| {
-        finding.account.as_ref().map(|account| places[account])
-    };
-    for same in findings.chunk_by(|a, b| a.account == b.account) {
-        places.extend(same[0].account.as_ref().map(|account| (account, 0)));
+/// What the checks find, by check, then account, then number.
+pub struct Found<'a> {
+    snapshot: &'a Snapshot,
+    now: Time,
+    by_check: Vec<(Check, CheckFound)>,
+    /// Of accounts, as [`HeldRun`] names them.
+    ranks: Vec<u32>,
+}
+
+/// What one check finds.
+enum CheckFound {
+    /// Each number of the runs, which are put in order when they are read.
+    Runs {
+        found: Vec<HeldRun>,
+        ordered: OnceCell<Vec<NumberRun>>,
+    },
+    Each(Vec<Finding>),
+}
+
+impl CheckFound {
+    fn len(&self) -> u64 {
+        match self {
+            CheckFound::Runs { found, .. } => found.iter().map(|run| u64::from(run.count)).sum(),
+            CheckFound::Each(findings) => findings.len() as u64,
+        }
     }
-    let mut accounts: Vec<&AccountId> = places.keys().copied().collect();
-    accounts.sort_unstable();
-    places.extend(accounts.into_iter().enumerate().map(|(rank, account)| (account, rank)));
-    let key = |at: usize| {
-        let finding = &findings[at];
-        (finding.check, account_of(finding, &places), finding.number, at)
+}
+
+impl Found<'_> {
+    pub fn len(&self) -> u64 {
+        self.by_check.iter().map(|(_, found)| found.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many findings each check has; none is a count as well, but for `idle`,
+    /// which is only looked for where it is asked for.
+    pub fn counts(&self) -> BTreeMap<Check, u64> {
+        let mut counts = no_counts();
+        for (check, found) in self.by_check.iter().filter(|(check, found)| *check != Check::Idle || found.len() > 0) {
+            counts.insert(*check, found.len());
+        }
+        counts
+    }
+
+    /// The findings without the first `skip`.
+    pub fn iter(&self, skip: u64) -> impl Iterator<Item = Finding> {
+        let mut skip = skip;
+        self.by_check.iter().flat_map(move |(check, found)| {
+            let skipped = skip.min(found.len());
+            skip -= skipped;
+            let (runs, each) = match found {
+                found if skipped == found.len() => (&[][..], &[][..]),
+                CheckFound::Runs { found, ordered } => {
+                    (&ordered.get_or_init(|| by_account(found, &self.ranks))[..], &[][..])
+                }
+                CheckFound::Each(findings) => (&[][..], &findings[skipped as usize..]),
+            };
+            let mut before = skipped;
+            let runs = runs.iter().filter_map(move |run| {
+                let passed = before.min(run.count);
+                before -= passed;
+                (passed < run.count).then(|| run.first.digits() + passed..=run.last().digits())
+            });
+            let rows = runs.flatten().filter_map(E164::new).filter_map(|number| self.snapshot.get(number, self.now));
+            rows.map(|row| of_row(*check, row)).chain(each.iter().cloned())
+        })
+    }
+}
+
+/// A finding about a number, made of its row.
+fn of_row(check: Check, row: NumberRef<'_>) -> Finding {
+    match check {
+        Check::Expired | Check::Expiring => Finding::of(check, row, row.expires_at()),
+        Check::Suspended => Finding::of(check, row, Some(row.since())),
+        Check::NoDestination => no_destination(row),
+        Check::ArchivedRoute => archived_route(row),
+        Check::DoubtfulNumber => doubtful_number(row),
+        Check::Unrouted | Check::NoActiveNumber | Check::Vanished | Check::Appeared | Check::Idle => {
+            Finding::of(check, row, row.assigned_at())
+        }
+    }
+}
+
+/// Runs in the order of accounts' ids, then numbers; none is before all.
+fn by_account(runs: &[HeldRun], ranks: &[u32]) -> Vec<NumberRun> {
+    let place = |run: &HeldRun| run.account.map_or(0, |at| ranks[at as usize] as usize + 1);
+    let mut next = vec![0; ranks.len() + 2];
+    runs.iter().for_each(|run| next[place(run) + 1] += 1);
+    (1..next.len()).for_each(|at| next[at] += next[at - 1]);
+    let run = |run: &HeldRun| NumberRun {
+        first: E164::new(run.first).expect("a number of the inventory"),
+        count: run.count.into(),
     };
-    let mut keys: Vec<_> = (0..findings.len()).map(key).collect();
-    let rest = |finding: &Finding| (finding.since, finding.evidence());
-    keys.sort_unstable_by(|a, b| {
-        let by_key = (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2));
-        by_key.then_with(|| rest(&findings[a.3]).cmp(&rest(&findings[b.3])))
-    });
-    let order: Vec<usize> = keys.into_iter().map(|(.., at)| at).collect();
-    let mut findings: Vec<Option<Finding>> = findings.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|at| findings[at].take()).collect()
+    let mut ordered: Vec<NumberRun> = runs.iter().map(run).collect();
+    for held in runs {
+        let at = &mut next[place(held)];
+        ordered[*at] = run(held);
+        *at += 1;
+    }
+    ordered
+}
+
+/// Everything that the wanted checks find at `now`.
+pub fn find<'a>(snapshot: &'a Snapshot, options: &CheckOptions, now: Time) -> Found<'a> {
+    let mut by_check = Vec::new();
+    for &check in Check::ALL.iter().filter(|&&check| options.wants(check)) {
+        let found = match of_runs(snapshot, options, now, check) {
+            Some(found) => CheckFound::Runs { found, ordered: OnceCell::new() },
+            None => {
+                let mut findings = of_each(snapshot, options, now, check);
+                findings.sort_by_cached_key(|one| (one.account.clone(), one.number, one.since, one.evidence()));
+                CheckFound::Each(findings)
+            }
+        };
+        by_check.push((check, found));
+    }
+    by_check.sort_by_key(|(check, _)| *check);
+    Found { snapshot, now, by_check, ranks: snapshot.account_ranks() }
+}
+
+/// The numbers that a check finds; `None` where its findings are not made of rows.
+fn of_runs(snapshot: &Snapshot, options: &CheckOptions, now: Time, check: Check) -> Option<Vec<HeldRun>> {
+    let account = options.account.as_ref().map(|account| account.as_str().into());
+    let of_account = Filter { account, assigned: Some(true), ..Filter::default() };
+    let mut runs = Vec::new();
+    let wanted = options.account.as_ref().map(|account| snapshot.account_place(account));
+    let mut take = |run: HeldRun| {
+        if wanted.is_none_or(|wanted| wanted.is_some() && wanted == run.account) {
+            runs.push(run);
+        }
+    };
+    match check {
+        Check::Expired => {
+            snapshot.held_runs(&Filter { expires_before: Some(now.plus(1)), ..of_account }, now, &mut take);
+        }
+        Check::Unrouted => {
+            let filter = Filter { status: Some(Status::Active), routed: Some(false), ..of_account };
+            snapshot.held_runs(&filter, now, &mut take);
+        }
+        Check::Expiring => {
+            let end = now.plus(options.within);
+            let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account };
+            snapshot.held_runs(&filter, now, &mut take);
+        }
+        Check::NoDestination => snapshot.without_destination(now, &mut take),
+        Check::ArchivedRoute => snapshot.routed_to_archived(&mut take),
+        Check::DoubtfulNumber => snapshot.doubtful(&mut take),
+        Check::Suspended => snapshot.suspended_since(now.plus(-options.suspended_for), &mut take),
+        Check::NoActiveNumber | Check::Vanished | Check::Appeared | Check::Idle => return None,
+    }
+    Some(runs)
+}
+
+/// What the other checks find, in no order.
+fn of_each(snapshot: &Snapshot, options: &CheckOptions, now: Time, check: Check) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match check {
+        Check::NoActiveNumber => no_active_number(snapshot, options, now, &mut findings),
+        Check::Idle => idle(snapshot, options, now, &mut findings),
+        Check::Vanished => moved(snapshot, options, now, (check, Movement::Vanished), &mut findings),
+        Check::Appeared => moved(snapshot, options, now, (check, Movement::Appeared), &mut findings),
+        _ => {}
+    }
+    findings
 }
 
 /// Everything that the wanted checks find at `now`, in order.
 pub fn run(snapshot: &Snapshot, options: &CheckOptions, now: Time) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let account = options.account.as_ref().map(|account| account.as_str().into());
-    let of_account = Filter { account, assigned: Some(true), ..Filter::default() };
-    if options.wants(Check::NoActiveNumber) {
-        no_active_number(snapshot, options, now, &mut findings);
-    }
-    if options.wants(Check::Expired) {
-        let filter = Filter { expires_before: Some(now.plus(1)), ..of_account.clone() };
-        walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expired, row, row.expires_at())));
-    }
-    if options.wants(Check::Unrouted) {
-        let filter = Filter { status: Some(Status::Active), routed: Some(false), ..of_account.clone() };
-        walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Unrouted, row, row.assigned_at())));
-    }
-    if options.wants(Check::Expiring) {
-        let end = now.plus(options.within);
-        let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account };
-        walk(snapshot, filter, now, |row| findings.push(Finding::of(Check::Expiring, row, row.expires_at())));
-    }
-    let of_wanted = |row: &NumberRef<'_>| {
-        let account = row.account().map(|account| &account.auth_id);
-        options.account.is_none() || options.account.as_ref() == account
-    };
-    if options.wants(Check::NoDestination) {
-        findings.extend(snapshot.without_destination(now).into_iter().filter(of_wanted).map(no_destination));
-    }
-    if options.wants(Check::ArchivedRoute) {
-        findings.extend(snapshot.routed_to_archived(now).into_iter().filter(of_wanted).map(archived_route));
-    }
-    if options.wants(Check::DoubtfulNumber) {
-        findings.extend(snapshot.doubtful(now).filter(|(row, _)| of_wanted(row)).map(doubtful_number));
-    }
-    if options.wants(Check::Suspended) {
-        let latest = now.plus(-options.suspended_for);
-        let rows = snapshot.suspended_since(latest, now).into_iter().filter(of_wanted);
-        findings.extend(rows.map(|row| Finding::of(Check::Suspended, row, Some(row.since()))));
-    }
-    if options.wants(Check::Idle) {
-        idle(snapshot, options, now, &mut findings);
-    }
-    for (check, way) in [(Check::Vanished, Movement::Vanished), (Check::Appeared, Movement::Appeared)] {
-        if options.wants(check) {
-            moved(snapshot, options, now, (check, way), &mut findings);
-        }
-    }
-    in_order(findings)
+    find(snapshot, options, now).iter(0).collect()
 }
 
-/// How many findings each check has; none is a count as well, but for `idle`,
-/// which is only looked for where it is asked for.
+fn no_counts() -> BTreeMap<Check, u64> {
+    Check::ALL.iter().filter(|&&check| check != Check::Idle).map(|&check| (check, 0)).collect()
+}
+
+/// How many findings each check has, as [`Found::counts`] says.
 pub fn counts<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> BTreeMap<Check, u64> {
-    let mut counts: BTreeMap<Check, u64> =
-        Check::ALL.iter().filter(|&&check| check != Check::Idle).map(|&check| (check, 0)).collect();
+    let mut counts = no_counts();
     for finding in findings {
         *counts.entry(finding.check).or_default() += 1;
     }
@@ -354,8 +454,11 @@ fn archived_route(row: NumberRef<'_>) -> Finding {
 }
 
 /// What is stored is probably not what was meant.
-fn doubtful_number((row, doubt): (NumberRef<'_>, Doubt)) -> Finding {
-    Finding::of(Check::DoubtfulNumber, row, row.assigned_at()).shown_by(("probably_meant", doubt.to_string()))
+fn doubtful_number(row: NumberRef<'_>) -> Finding {
+    let mut finding = Finding::of(Check::DoubtfulNumber, row, row.assigned_at());
+    let meant = plan::doubt(row.number()).map(|doubt| ("probably_meant", doubt.to_string()));
+    finding.evidence.more.extend(meant);
+    finding
 }
 
 /// What is paid for, and was called by nobody for so many whole days. Silent

@@ -169,7 +169,10 @@ enum Command {
     #[command(subcommand)]
     Config(maintenance::ConfigCommand),
     /// Print a completion script for a shell
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell that is to read it
+        shell: clap_complete::Shell,
+    },
     /// Print what may complete the last of some words; completion scripts call it
     #[command(hide = true)]
     Complete(complete::Complete),
@@ -350,6 +353,7 @@ impl CliError {
                 | StoreError::Newer { .. }
                 | StoreError::Unsupported { .. }
                 | StoreError::Damaged { .. }
+                | StoreError::Exists
                 | StoreError::Backup { .. } => CliError::Service(source.into()),
                 StoreError::Busy
                 | StoreError::Again { .. }

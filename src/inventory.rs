@@ -32,13 +32,14 @@ mod table;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::change::{Digest, GENESIS};
 use crate::domain::entity::hex_digest;
-use crate::domain::plan::{self, Doubt};
+use crate::domain::plan;
 use crate::domain::row_digest::{RowDigest, Weights};
 use crate::domain::{
     Account, AccountId, Acknowledgement, Application, Change, Country, Currency, Dates, Destinations, E164,
@@ -54,7 +55,7 @@ pub use table::Table;
 
 use due::Due;
 use persistent::{Array, PersistentMap};
-use rows::{LeafDates, Profile, RowEdit, RowStore, UnpackedRow, UnpackedRun};
+use rows::{Leaf, LeafDates, Profile, RowEdit, RowStore, UnpackedRow, UnpackedRun};
 use set::{Set, SetEdit};
 use table::{Index, Interned};
 
@@ -121,6 +122,15 @@ pub enum Window {
     Page { skip: u64, rows: usize },
     /// The first `rows` rows with a higher number. Only in number order.
     After { number: E164, rows: usize },
+}
+
+/// Neighbouring numbers that say the same, and who holds them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldRun {
+    /// The account's place in [`Snapshot::account_ranks`].
+    pub account: Option<u32>,
+    pub first: u64,
+    pub count: u32,
 }
 
 /// One answer to a list question.
@@ -276,6 +286,32 @@ fn row(number: E164, version: u64, profile: Index, dates: Dates) -> UnpackedRow 
     UnpackedRow { number, profile, version, assigned_at, expires_at, since, until }
 }
 
+/// One number with what it refers to, and no index of it.
+pub struct NumberAlone {
+    names: Snapshot,
+    row: UnpackedRow,
+}
+
+impl NumberAlone {
+    pub fn new(
+        mut names: Snapshot,
+        account: Option<Account>,
+        application: Option<Application>,
+        trunk: Option<Trunk>,
+        (number, version, record): (E164, u64, &Record),
+    ) -> Result<NumberAlone, Misfit> {
+        account.into_iter().for_each(|account| Arc::make_mut(&mut names.accounts).put(account));
+        application.into_iter().for_each(|application| Arc::make_mut(&mut names.applications).put(application));
+        trunk.into_iter().for_each(|trunk| Arc::make_mut(&mut names.trunks).put(trunk));
+        let row = names.row(number, version, record)?;
+        Ok(NumberAlone { names, row })
+    }
+
+    pub fn row(&self, now: Time) -> NumberRef<'_> {
+        NumberRef { snapshot: &self.names, profile: self.names.profile(self.row.profile), row: self.row, now }
+    }
+}
+
 /// How many numbers an account holds, by status.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct StatusCounts {
@@ -312,24 +348,6 @@ impl Snapshot {
             beside: RenderCache::default(),
             called: Arc::default(),
         }
-    }
-
-    /// One number and what it refers to, to show it by itself.
-    pub fn of_one(
-        key: PartnerKey,
-        partner: Partner,
-        account: Option<Account>,
-        application: Option<Application>,
-        trunk: Option<Trunk>,
-        (number, version, record): (E164, u64, &Record),
-    ) -> Result<Snapshot, Misfit> {
-        let mut loader = Loader::new(Snapshot::empty(key, version, GENESIS, partner));
-        let snapshot = &mut loader.snapshot;
-        account.into_iter().for_each(|account| Arc::make_mut(&mut snapshot.accounts).put(account));
-        application.into_iter().for_each(|application| Arc::make_mut(&mut snapshot.applications).put(application));
-        trunk.into_iter().for_each(|trunk| Arc::make_mut(&mut snapshot.trunks).put(trunk));
-        loader.number(number, version, record)?;
-        Ok(loader.finish())
     }
 
     /// The snapshot that a partner's first change makes.
@@ -686,28 +704,42 @@ impl Snapshot {
         self.rows.runs().map(move |run| (self.show(run.row, now), run.count))
     }
 
-    /// The rows whose number is probably not what was meant (`plan::doubt`), in
-    /// number order. Each leaf is gone through once and remembers them.
-    pub fn doubtful(&self, now: Time) -> impl Iterator<Item = (NumberRef<'_>, Doubt)> {
-        self.rows.doubtful().flat_map(move |(leaf, rows)| {
-            rows.iter().map(move |&(row, doubt)| (self.show(leaf.row(usize::from(row)), now), doubt))
-        })
+    /// The numbers that the filter lets through, in order.
+    pub fn held_runs(&self, filter: &Filter, now: Time, take: &mut dyn FnMut(HeldRun)) {
+        select::stretches(self, filter, now, &mut |leaf, rows| self.hold(leaf, rows, take));
     }
 
-    /// The held rows whose application or trunk is archived, in number order.
-    pub fn routed_to_archived(&self, now: Time) -> Vec<NumberRef<'_>> {
-        self.rows_with(|profile| self.is_archived(profile), now)
+    /// The numbers that are probably not what was meant (`plan::doubt`), in order. Each
+    /// leaf is gone through once and remembers them.
+    pub fn doubtful(&self, take: &mut dyn FnMut(HeldRun)) {
+        for (leaf, rows) in self.rows.doubtful() {
+            for rows in rows.chunk_by(|a, b| a + 1 == *b) {
+                let (mut from, end) = (usize::from(rows[0]), usize::from(rows[0]) + rows.len());
+                while from < end {
+                    let to = leaf.rows_of(leaf.stretch(from)).end.min(end);
+                    self.hold(leaf, from..to, take);
+                    from = to;
+                }
+            }
+        }
     }
 
-    /// The active rows that have an application and whose calls have no
-    /// destination, in number order; none while no application and no trunk has
-    /// one, since calls are then routed elsewhere.
-    pub fn without_destination(&self, now: Time) -> Vec<NumberRef<'_>> {
+    /// The held numbers whose application or trunk is archived, in order.
+    pub fn routed_to_archived(&self, take: &mut dyn FnMut(HeldRun)) {
+        self.stretches_with(|profile| self.is_archived(profile), |_| true, &mut |leaf, stretch| {
+            self.hold(leaf, leaf.rows_of(stretch), take);
+        });
+    }
+
+    /// The active numbers that have an application and whose calls have no
+    /// destination, in order; none while no application and no trunk has one, since
+    /// calls are then routed elsewhere.
+    pub fn without_destination(&self, now: Time, take: &mut dyn FnMut(HeldRun)) {
         let known = |destinations: &Destinations| !destinations.is_empty();
         let any = self.applications.iter().any(|one| known(&one.destinations))
             || self.trunks.iter().any(|one| known(&one.destinations));
         if !any {
-            return Vec::new();
+            return;
         }
         let lacks = |profile: &Profile| {
             let application = self.applications.at(profile.application);
@@ -716,48 +748,63 @@ impl Snapshot {
                 && application.is_some_and(|one| !known(&one.destinations))
                 && !trunk.is_some_and(|one| known(&one.destinations))
         };
-        let mut found = self.rows_with(lacks, now);
-        found.retain(|row| row.status() == Status::Active);
-        found
+        self.stretches_with(lacks, |_| true, &mut |leaf, stretch| {
+            let end = leaf.expires_at.value(stretch);
+            if end == rows::NEVER || end > now.seconds() {
+                self.hold(leaf, leaf.rows_of(stretch), take);
+            }
+        });
     }
 
-    /// The rows that are suspended at least since `latest`, in number order.
-    pub fn suspended_since(&self, latest: Time, now: Time) -> Vec<NumberRef<'_>> {
+    /// The numbers that are suspended at least since `latest`, in order.
+    pub fn suspended_since(&self, latest: Time, take: &mut dyn FnMut(HeldRun)) {
         let suspended = |profile: &Profile| profile.state == State::Suspended;
-        let mut found = self.rows_of(suspended, |dates| dates.since.0 <= latest.seconds(), now);
-        found.retain(|row| row.since() <= latest);
-        found
+        self.stretches_with(suspended, |dates| dates.since.0 <= latest.seconds(), &mut |leaf, stretch| {
+            if leaf.since.value(stretch) <= latest.seconds() {
+                self.hold(leaf, leaf.rows_of(stretch), take);
+            }
+        });
     }
 
-    /// The rows whose profile is wanted, in number order.
-    fn rows_with(&self, wanted: impl Fn(&Profile) -> bool, now: Time) -> Vec<NumberRef<'_>> {
-        self.rows_of(wanted, |_| true, now)
+    /// Hands over some rows of a leaf, which say the same.
+    fn hold(&self, leaf: &Leaf, rows: Range<usize>, take: &mut dyn FnMut(HeldRun)) {
+        let profile = self.profile(Index::at(leaf.profiles.value(leaf.stretch(rows.start)) as usize));
+        let account = profile.account.get().filter(|_| profile.state.held()).map(|at| at as u32);
+        leaf.number_runs(rows).for_each(|(first, rows)| take(HeldRun { account, first, count: rows.len() as u32 }));
     }
 
-    /// Of them those in the leaves that may have one, by their dates.
-    fn rows_of(
+    /// The stretches whose profile is wanted, of the leaves that may have one by their
+    /// dates.
+    fn stretches_with(
         &self,
         wanted: impl Fn(&Profile) -> bool,
         may_have: impl Fn(&LeafDates) -> bool,
-        now: Time,
-    ) -> Vec<NumberRef<'_>> {
+        take: &mut dyn FnMut(&Leaf, usize),
+    ) {
         let mut fits = vec![false; self.profiles.places()];
         for (at, profile) in self.profiles.iter() {
             fits[at.get().unwrap_or_default()] = wanted(profile);
         }
         let wanted = fits;
-        let (mut found, mut scratch) = (Vec::new(), Vec::new());
         if !wanted.contains(&true) {
-            return found;
+            return;
         }
+        let mut scratch = Vec::new();
         for (leaf, _) in self.rows.dated_leaves().filter(|(_, dates)| may_have(dates)) {
             let profiles = leaf.profiles.values();
             let wanted = |code: usize| wanted[profiles[code] as usize];
-            leaf.profiles.stretches_where(leaf.stretches(), wanted, &mut scratch, &mut |stretch| {
-                found.extend(leaf.rows_of(stretch).map(|row| self.show(leaf.row(row), now)));
-            });
+            leaf.profiles.stretches_where(leaf.stretches(), wanted, &mut scratch, &mut |stretch| take(leaf, stretch));
         }
-        found
+    }
+
+    /// The place of an account, as [`HeldRun::account`] has it.
+    pub fn account_place(&self, account: &AccountId) -> Option<u32> {
+        self.accounts.find(account.as_str()).and_then(Index::get).map(|at| at as u32)
+    }
+
+    /// The rank of each account in the order of ids, by [`HeldRun::account`].
+    pub fn account_ranks(&self) -> Vec<u32> {
+        self.accounts.ranks_by_id()
     }
 
     fn is_archived(&self, profile: &Profile) -> bool {

@@ -67,8 +67,11 @@ const LIMITS: Limits = Limits {
 /// The limit that a test is about.
 const SHORT: Duration = Duration::from_millis(600);
 
-/// Long for anything that is not waiting for a limit.
-const PROMPT: Duration = Duration::from_millis(300);
+/// Long for anything that is not waiting for a limit of `LIMITS`, on a busy machine
+/// too.
+const PROMPT: Duration = Duration::from_secs(3);
+/// A while in which nothing is to happen.
+const PAUSE: Duration = Duration::from_millis(300);
 
 const GET_HELLO: &str = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -144,13 +147,21 @@ async fn expect_continue_is_answered() {
 async fn small_writes_do_not_wait_for_acknowledgements() {
     let server = start(LIMITS).await;
     let mut client = server.connect().await;
-    let begin = Instant::now();
-    for _ in 0..20 {
-        client.send("GET /drip HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        client.expect_end_of("0\r\n\r\n").await;
+    // With Nagle's algorithm each answer waits 40 ms for a delayed acknowledgement,
+    // always; on a busy machine it may wait for the processor, sometimes.
+    let mut best = Duration::MAX;
+    for _ in 0..10 {
+        let begin = Instant::now();
+        for _ in 0..20 {
+            client.send("GET /drip HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            client.expect_end_of("0\r\n\r\n").await;
+        }
+        best = best.min(begin.elapsed());
+        if best < Duration::from_millis(500) {
+            return;
+        }
     }
-    // With Nagle's algorithm each answer waits 40 ms for a delayed acknowledgement.
-    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    panic!("{best:?}");
 }
 
 // A client that is late.
@@ -227,7 +238,7 @@ async fn body_that_keeps_coming_is_not_cut() {
     let mut client = server.connect().await;
     let half = "a".repeat(10_000);
     client.send(&format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n{half}")).await;
-    sleep(SHORT + PROMPT).await; // The time is the test: a body may take longer than its limit.
+    sleep(SHORT + PAUSE).await; // The time is the test: a body may take longer than its limit.
     client.send(&half).await;
     assert_eq!(client.answer().await.body.len(), 20_000);
 }
@@ -554,7 +565,7 @@ async fn connections_beyond_the_cap_wait_for_a_place() {
     }
     let mut third = server.connect().await;
     third.send(GET_HELLO).await;
-    assert!(timeout(PROMPT, third.answer()).await.is_err(), "answered beyond the cap");
+    assert!(timeout(PAUSE, third.answer()).await.is_err(), "answered beyond the cap");
     drop(first);
     let answer = timeout(PROMPT, third.answer()).await;
     assert_eq!(answer.expect("a place was free").body, "hello");
@@ -581,7 +592,7 @@ async fn connections_beyond_the_cap_of_an_address_are_turned_away() {
             }
         }
     };
-    timeout(PROMPT * 5, answered).await.expect("a place was free");
+    timeout(PROMPT * 3, answered).await.expect("a place was free");
 }
 
 /// Run in a process of its own, since descriptors are counted by process.
@@ -804,7 +815,7 @@ async fn slow_handshake_is_cut_off() {
     let since = Instant::now();
     stream.write_all(b"GET /hello HTTP/1.1\r\nX: ").await.expect("sent");
     check_envelope(&rest_within(&mut stream).await, 408, "REQUEST_TIMEOUT");
-    assert!(since.elapsed() < SHORT * 2, "{:?}", since.elapsed());
+    assert!(since.elapsed() < SHORT * 2 + PROMPT, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -827,7 +838,7 @@ async fn who_does_not_read_is_cut_within_tls_too() {
     let mut stream = within(&server, &authority, BOTH, &[]).await.expect("a handshake");
     stream.write_all(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
     let since = Instant::now();
-    timeout(SHORT * 10, until(|| server.flood.dropped.load(SeqCst))).await.expect("it is cut");
+    timeout(SHORT * 20, until(|| server.flood.dropped.load(SeqCst))).await.expect("it is cut");
     assert!(since.elapsed() > SHORT - Duration::from_millis(20), "{:?}", since.elapsed());
     let mut read = Vec::new();
     stream.read_to_end(&mut read).await.expect_err("an answer that was cut must not seem complete");
@@ -859,7 +870,7 @@ async fn shutdown_finishes_what_is_under_way_within_tls() {
     assert_eq!(rest_within(&mut idle).await, "");
     assert!(rest_within(&mut busy).await.ends_with("slow"));
     drop((idle, busy));
-    let served = timeout(PROMPT * 5, served).await.expect("nothing was left to do");
+    let served = timeout(PROMPT * 3, served).await.expect("nothing was left to do");
     assert_eq!(served.expect("no panic"), Served { cut: 0 });
 }
 
@@ -964,7 +975,7 @@ impl Harness {
     /// Until a slow handler has begun with a request.
     async fn begun(&self) {
         let begun = until(|| self.flood.begun.load(SeqCst) > 0);
-        timeout(PROMPT * 5, begun).await.expect("a handler begins");
+        timeout(PROMPT * 3, begun).await.expect("a handler begins");
     }
 
     async fn check_prompt(&self) {
@@ -999,7 +1010,7 @@ impl Harness {
 #[track_caller]
 fn check_around(elapsed: Duration, limit: Duration) {
     let early = limit - Duration::from_millis(20);
-    assert!(elapsed > early && elapsed < limit * 2, "{elapsed:?} for a limit of {limit:?}");
+    assert!(elapsed > early && elapsed < limit * 2 + PROMPT, "{elapsed:?} for a limit of {limit:?}");
 }
 
 struct Client {

@@ -8,15 +8,22 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rollcall::domain::Record;
+
 use super::{Random, account_id, blocks, record};
 
 /// Numbers in blocks as a file that can be imported.
 pub fn csv(numbers: usize) -> String {
+    csv_of(&blocks(numbers), record)
+}
+
+/// Numbers of accounts as such a file, with the records that `record` makes.
+pub fn csv_of(numbers: &[(u64, u64)], record: fn(u64, &mut Random) -> Record) -> String {
     let mut text = "number,account_auth_id,account_name,application_id,application_name,status,number_type,country,\
                     region,monthly_cost,currency,assigned_at,expires_at\n"
         .to_owned();
     let mut random = Random(3);
-    for (digits, holder) in blocks(numbers) {
+    for &(digits, holder) in numbers {
         let record = record(holder, &mut random);
         let (application, menu) = match record.application {
             Some(id) => (id.to_string(), format!("Menu {holder}")),

@@ -23,6 +23,7 @@ pub enum AccountCommand {
         /// The account's id
         #[arg(long, value_name = "MA_Y")]
         auth_id: AccountId,
+        /// The customer's name
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
         /// Show what would change, and write nothing
@@ -36,6 +37,7 @@ pub enum AccountCommand {
         /// The customer, by id or by name
         #[arg(long, value_name = "ID|NAME")]
         auth_id: String,
+        /// The new name
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
         /// Show what would change, and write nothing

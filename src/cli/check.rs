@@ -56,6 +56,7 @@ pub struct CheckCommand {
     /// Show acknowledged findings as well
     #[arg(long)]
     all: bool,
+    /// How the result is written
     #[arg(long, value_enum, default_value_t = CheckFormat::Table)]
     format: CheckFormat,
     /// With csv: leave cells that a spreadsheet would take for formulas as they are, for scripts

@@ -1,5 +1,6 @@
-//! Completion of names that a shell cannot know: partners, customers, applications and
-//! trunks, by id and by name, from the database that the command would use.
+//! Completion of words that a shell cannot know, from the database that the command
+//! would use: partners, customers, applications and trunks by id and by name, ids of
+//! webhooks, schedules, jobs and keys, addresses of users; and the values of filters.
 //!
 //! The script of a shell calls `rollcall complete -- WORDS…` with the words before
 //! the cursor, the last of which is being typed, and gets one candidate a line: the
@@ -16,8 +17,10 @@ use clap::{Arg, Command, CommandFactory, FromArgMatches};
 use clap_complete::Shell;
 
 use super::{Cli, Global};
-use crate::domain::PartnerId;
+use crate::domain::{NumberType, PartnerId, PartnerKey, Status, Time};
 use crate::inventory::names::NamedKind;
+use crate::service::people::{People, SignInSettings};
+use crate::service::{Service, ServiceError};
 use crate::store::Open;
 
 /// The most candidates; a shell asks before it lists so many.
@@ -39,7 +42,16 @@ pub struct Complete {
 enum Completing {
     Partner,
     Entity(NamedKind),
+    Webhook,
+    Schedule,
+    Job,
+    Key,
+    User,
+    Word(&'static [&'static str]),
 }
+
+/// A word that may be typed, and what it stands for.
+type Candidate = (String, String);
 
 impl Complete {
     /// The candidates for the last word, a line each.
@@ -64,47 +76,91 @@ fn joined(words: impl Iterator<Item = String>) -> Vec<String> {
     joined
 }
 
-fn candidates(words: &[String]) -> Option<Vec<(String, String)>> {
+fn candidates(words: &[String]) -> Option<Vec<Candidate>> {
     let (typed, before) = words.split_last()?;
     let mut command = Cli::command();
     command.build();
     let (wanted, typed) = wanted(&command, before, typed)?;
     // A shell hands over the quotation mark that was not closed yet.
     let typed = typed.trim_start_matches(['"', '\'']).to_lowercase();
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(before).ok()?;
-    let global = Global::from_arg_matches(&matches).ok()?;
-    let service = global.service(Open::Read).ok()?;
-    let partners = service.partners().ok()?;
-    let mut found: Vec<(String, String)> = match wanted {
-        Completing::Partner => {
-            let of = |name: &str, id: &str| (id.to_owned(), name.to_owned());
-            partners.iter().map(|(_, _, partner)| of(&partner.name, partner.auth_id.as_str())).collect()
-        }
-        Completing::Entity(kind) => {
-            let partner = match value_of(before, &["--partner"]).or_else(|| std::env::var("ROLLCALL_PARTNER").ok()) {
-                Some(id) => id.parse::<PartnerId>().ok()?,
-                None => match &partners[..] {
-                    [(_, _, only)] => only.auth_id.clone(),
-                    _ => return None,
-                },
-            };
-            let snapshot = service.snapshot(&partner, false).ok()?;
-            let all = snapshot.entities(kind);
-            let live = || all.iter().filter(|one| !one.archived);
-            let mut shared: HashMap<String, usize> = HashMap::new();
-            live().for_each(|one| *shared.entry(one.name.to_lowercase()).or_default() += 1);
-            let by_name = live().filter(|one| one.name != one.id && shared[&one.name.to_lowercase()] == 1);
-            let by_name = by_name.map(|one| (one.name.to_owned(), one.id.to_owned()));
-            // An id is offered to a person who types one, or where no name will do.
-            let by_id = live().filter(|one| !typed.is_empty() || shared[&one.name.to_lowercase()] > 1);
-            by_name.chain(by_id.map(|one| (one.id.to_owned(), one.name.to_owned()))).collect()
-        }
+    let mut found = match wanted {
+        Completing::Word(all) => all.iter().map(|word| ((*word).to_owned(), String::new())).collect(),
+        stored => stored_words(stored, before, &typed)?,
     };
     found.retain(|(word, _)| word.to_lowercase().starts_with(&typed) && !word.chars().any(char::is_control));
     found.sort();
     found.dedup_by(|a, b| a.0 == b.0);
     found.truncate(CANDIDATES_MAX);
     Some(found)
+}
+
+/// The words of a kind that is in the database.
+fn stored_words(wanted: Completing, before: &[String], typed: &str) -> Option<Vec<Candidate>> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(before).ok()?;
+    let global = Global::from_arg_matches(&matches).ok()?;
+    let service = global.service(Open::Read).ok()?;
+    let partners = service.partners().ok()?;
+    if wanted == Completing::Partner {
+        let of = |name: &str, id: &str| (id.to_owned(), name.to_owned());
+        return Some(partners.iter().map(|(_, _, one)| of(&one.name, one.auth_id.as_str())).collect());
+    }
+    if wanted == Completing::User {
+        let users = People::new(service.store().clone(), SignInSettings::default()).everybody(None).ok()?;
+        return Some(users.into_iter().map(|user| (user.email.to_string(), user.id.to_string())).collect());
+    }
+    let partner = match value_of(before, &["--partner"]).or_else(|| std::env::var("ROLLCALL_PARTNER").ok()) {
+        Some(id) => id.parse::<PartnerId>().ok()?,
+        None => match &partners[..] {
+            [(_, _, only)] => only.auth_id.clone(),
+            _ => return None,
+        },
+    };
+    match wanted {
+        Completing::Entity(kind) => entities(&service, &partner, kind, typed),
+        Completing::Key => {
+            let snapshot = service.snapshot(&partner, false).ok()?;
+            Ok(snapshot.keys.sorted().map(|one| (one.id.to_string(), one.name.to_string())).collect())
+        }
+        other => ids(&service, service.partner_key(&partner).ok()?, other),
+    }
+    .ok()
+}
+
+/// Those that are in use, by name; by id to a person who types one, or where no
+/// name will do.
+fn entities(
+    service: &Service,
+    partner: &PartnerId,
+    kind: NamedKind,
+    typed: &str,
+) -> Result<Vec<Candidate>, ServiceError> {
+    let snapshot = service.snapshot(partner, false)?;
+    let all = snapshot.entities(kind);
+    let live = || all.iter().filter(|one| !one.archived);
+    let mut shared: HashMap<String, usize> = HashMap::new();
+    live().for_each(|one| *shared.entry(one.name.to_lowercase()).or_default() += 1);
+    let by_name = live().filter(|one| one.name != one.id && shared[&one.name.to_lowercase()] == 1);
+    let by_name = by_name.map(|one| (one.name.to_owned(), one.id.to_owned()));
+    let by_id = live().filter(|one| !typed.is_empty() || shared[&one.name.to_lowercase()] > 1);
+    Ok(by_name.chain(by_id.map(|one| (one.id.to_owned(), one.name.to_owned()))).collect())
+}
+
+/// The ids of what has no name that a command takes.
+fn ids(service: &Service, key: PartnerKey, wanted: Completing) -> Result<Vec<Candidate>, ServiceError> {
+    let of = |id: &str, about: &str| (id.to_owned(), about.to_owned());
+    Ok(match wanted {
+        Completing::Webhook => {
+            service.webhooks(key)?.iter().map(|one| of(&one.setting.id, &one.webhook.name)).collect()
+        }
+        Completing::Schedule => {
+            service.schedules(key, Time::now())?.iter().map(|one| of(&one.id, &one.schedule.name)).collect()
+        }
+        Completing::Job => {
+            let (jobs, _) = service.jobs(key, 0, CANDIDATES_MAX)?;
+            jobs.iter().map(|job| of(&job.id, &format!("{}, {}", job.state, job.created_at))).collect()
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// The kind of the word at the cursor, and the part of it that is typed.
@@ -147,22 +203,35 @@ fn long<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
 
 /// The kind of id of an option or argument below a group of commands.
 fn of(arg: &Arg, group: &str) -> Option<Completing> {
-    let named = |name: &str| arg.get_value_names().is_some_and(|names| names.iter().any(|one| one.as_str() == name));
-    if named(PARTNER) {
-        return Some(Completing::Partner);
-    }
+    let name = arg.get_value_names().and_then(|names| names.first()).map(|name| name.as_str()).unwrap_or_default();
     let word = match arg.get_id().as_str() {
-        _ if !named(ENTITY) => return None,
         "id" | "auth_id" => group,
         id => id,
     };
-    match word {
-        "account" | "customer" | "reserved_for" => Some(Completing::Entity(NamedKind::Customer)),
-        "application" => Some(Completing::Entity(NamedKind::Application)),
-        "trunk" => Some(Completing::Entity(NamedKind::Trunk)),
-        _ => None,
-    }
+    Some(match (name, word) {
+        (PARTNER, _) => Completing::Partner,
+        ("WEBHOOK_ID", _) => Completing::Webhook,
+        ("SCHEDULE", _) => Completing::Schedule,
+        ("JOB_ID", _) => Completing::Job,
+        ("KEY_ID", _) => Completing::Key,
+        ("ADDRESS", "who") => Completing::User,
+        (ENTITY, "account" | "account_auth_id" | "customer" | "reserved_for") => {
+            Completing::Entity(NamedKind::Customer)
+        }
+        (ENTITY, "application" | "application_id") => Completing::Entity(NamedKind::Application),
+        (ENTITY, "trunk" | "trunk_id") => Completing::Entity(NamedKind::Trunk),
+        (_, "status") => Completing::Word(STATUSES),
+        (_, "number_type") => Completing::Word(NUMBER_TYPES),
+        (_, "routed" | "assigned") => Completing::Word(&["false", "true"]),
+        (_, "sort") => Completing::Word(SORTS),
+        _ => return None,
+    })
 }
+
+const STATUSES: &[&str] = &[Status::Active.as_str(), Status::Suspended.as_str()];
+const NUMBER_TYPES: &[&str] = &[NumberType::Local.as_str(), NumberType::Tollfree.as_str(), NumberType::Mobile.as_str()];
+const SORTS: &[&str] =
+    &["-assigned_at", "-expires_at", "-monthly_cost", "-number", "assigned_at", "expires_at", "monthly_cost", "number"];
 
 /// The value of an option in the words of a line.
 fn value_of(words: &[String], names: &[&str]) -> Option<String> {
@@ -182,11 +251,8 @@ pub fn script(shell: Shell) -> Vec<u8> {
         Shell::Bash => text + BASH,
         Shell::Fish => text + FISH,
         Shell::Zsh => {
-            let named = text
-                .replace(&format!(":{ENTITY}:_default"), &format!(":{ENTITY}:_rollcall_names"))
-                .replace(&format!(":{PARTNER}:_default"), &format!(":{PARTNER}:_rollcall_names"))
-                .replace(" or its name:_default", " or its name:_rollcall_names")
-                .replace(" or its present name:_default", " or its present name:_rollcall_names");
+            // Ours asks clap's where it has nothing itself.
+            let named = text.replace(":_default'", ":_rollcall_names'");
             // The functions stand before the call at the end.
             match named.rfind("\nif [ \"$funcstack[1]\"") {
                 Some(end) => format!("{}{ZSH}{}", &named[..end], &named[end..]),
@@ -248,6 +314,31 @@ _rollcall_names() {
 mod tests {
     use super::*;
 
+    fn each(command: &Command, group: &str, see: &mut impl FnMut(&Arg, &str)) {
+        command.get_arguments().filter(|arg| !arg.is_hide_set()).for_each(|arg| see(arg, group));
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            each(below, if group.is_empty() { below.get_name() } else { group }, see);
+        }
+    }
+
+    #[test]
+    fn every_argument_has_help_and_every_id_is_completed() {
+        let mut command = Cli::command();
+        command.build();
+        let mut wrong = Vec::new();
+        each(&command, "", &mut |arg, group| {
+            let names: Vec<&str> = arg.get_value_names().into_iter().flatten().map(|name| name.as_str()).collect();
+            if arg.get_help().is_none_or(|help| help.to_string().trim().is_empty()) {
+                wrong.push(format!("{group} {} has no help", arg.get_id()));
+            }
+            let ids = [ENTITY, PARTNER, "WEBHOOK_ID", "SCHEDULE", "JOB_ID", "KEY_ID"];
+            if names.iter().any(|name| ids.contains(name)) && of(arg, group).is_none() {
+                wrong.push(format!("{group} {} is not completed", arg.get_id()));
+            }
+        });
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+
     #[test]
     fn words_are_joined_at_colons() {
         let of = |line: &str| joined(line.split(' ').map(str::to_owned));
@@ -276,6 +367,15 @@ mod tests {
             ("rollcall trunk destination add ", Some((Completing::Entity(Trunk), ""))),
             ("rollcall --json number list --partner PA", Some((Completing::Partner, "PA"))),
             ("rollcall partner suspend ", Some((Completing::Partner, ""))),
+            ("rollcall number list --account Ac", Some((Completing::Entity(Customer), "Ac"))),
+            ("rollcall export --trunk-id ", Some((Completing::Entity(Trunk), ""))),
+            ("rollcall number transfer +33123 --account ", Some((Completing::Entity(Customer), ""))),
+            ("rollcall number list --status a", Some((Completing::Word(STATUSES), "a"))),
+            ("rollcall job show ", Some((Completing::Job, ""))),
+            ("rollcall webhook test wh", Some((Completing::Webhook, "wh"))),
+            ("rollcall schedule run ", Some((Completing::Schedule, ""))),
+            ("rollcall key revoke ", Some((Completing::Key, ""))),
+            ("rollcall user disable ow", Some((Completing::User, "ow"))),
             ("rollcall number assign ", None),
             ("rollcall number assign --ac", None),
             ("rollcall number assign --cost ", None),

@@ -21,6 +21,7 @@ pub struct CostsCommand {
     of: OfPartner,
     #[command(flatten)]
     billed: Billed,
+    /// How the result is written
     #[arg(long, value_enum, default_value = "table")]
     format: CostsFormat,
     /// With csv: leave cells that a spreadsheet would take for formulas as they are, for scripts

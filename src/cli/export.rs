@@ -18,6 +18,7 @@ pub struct Export {
     of: OfPartner,
     #[command(flatten)]
     filters: Filters,
+    /// How the result is written
     #[arg(long, value_enum, default_value = "csv")]
     format: ExportFormat,
 }

@@ -32,14 +32,16 @@ pub enum NumberCommand {
         to: Option<E164>,
         #[command(flatten)]
         price: Needed,
+        /// The type; by default derived from the numbering plan
         #[arg(long, value_parser = parse_type, value_name = "local|tollfree|mobile")]
         number_type: Option<NumberType>,
         /// Two letters; by default derived from the numbering plan
         #[arg(long)]
         country: Option<Country>,
+        /// The place; by default derived from the numbering plan
         #[arg(long)]
         region: Option<Arc<str>>,
-        /// May be repeated
+        /// A tag; may be repeated
         #[arg(long = "tag", value_parser = parse_tag)]
         tags: Vec<String>,
     },
@@ -83,6 +85,7 @@ pub enum NumberCommand {
         /// The monthly cost; by default the cost in stock
         #[arg(long, value_name = "AMOUNT")]
         monthly_cost: Option<String>,
+        /// The currency of --monthly-cost, such as INR
         #[arg(long)]
         currency: Option<Currency>,
     },
@@ -90,17 +93,19 @@ pub enum NumberCommand {
     Transfer {
         #[command(flatten)]
         of: Of,
-        /// The customer that gets it: its name or id
-        #[arg(long, value_name = "MA_Y")]
+        /// The customer that gets it, by id or by name
+        #[arg(long, value_name = "ID|NAME")]
         account: String,
-        /// The application that it routes to, by name or id; by default it keeps its own
-        #[arg(long)]
+        /// Where its calls go, by id or by name; by default it keeps its application
+        #[arg(long, value_name = "ID|NAME")]
         application: Option<String>,
         /// Clear its application
         #[arg(long, conflicts_with = "application")]
         no_application: bool,
-        #[arg(long)]
+        /// The trunk that its calls come in on, by id or by name; by default it keeps its trunk
+        #[arg(long, value_name = "ID|NAME")]
         trunk: Option<String>,
+        /// Clear its trunk
         #[arg(long, conflicts_with = "trunk")]
         no_trunk: bool,
         /// Also if the previous account then has no active number left
@@ -136,11 +141,13 @@ pub enum NumberCommand {
         /// Where its calls go, by id or by name
         #[arg(long, group = "what", value_name = "ID|NAME")]
         application: Option<String>,
+        /// Clear its application: calls to it are answered that it is unrouted
         #[arg(long, group = "what", conflicts_with = "application")]
         no_application: bool,
         /// The trunk that its calls come in on, by id or by name
         #[arg(long, group = "what", value_name = "ID|NAME")]
         trunk: Option<String>,
+        /// Clear its trunk
         #[arg(long, group = "what", conflicts_with = "trunk")]
         no_trunk: bool,
     },
@@ -176,6 +183,7 @@ pub enum NumberCommand {
         /// The customer, by id or by name
         #[arg(long, value_name = "ID|NAME")]
         account: String,
+        /// When the reservation ends, such as 2027-03-01T00:00:00Z
         #[arg(long, value_name = "TIME")]
         until: Time,
     },
@@ -197,9 +205,11 @@ pub enum NumberCommand {
     Tag {
         #[command(flatten)]
         of: Of,
-        #[arg(long, group = "tags", value_parser = parse_tag)]
+        /// A tag to add; may be repeated
+        #[arg(long, value_name = "TAG", group = "tags", value_parser = parse_tag)]
         add: Vec<String>,
-        #[arg(long, group = "tags", value_parser = parse_tag)]
+        /// A tag to remove; may be repeated
+        #[arg(long, value_name = "TAG", group = "tags", value_parser = parse_tag)]
         remove: Vec<String>,
     },
     /// Set the monthly cost of a number
@@ -227,8 +237,10 @@ pub struct Of {
 /// An amount that must be given.
 #[derive(Args)]
 pub struct Needed {
+    /// What it costs a month, such as 500.00
     #[arg(long, value_name = "AMOUNT")]
     monthly_cost: String,
+    /// The currency, such as INR
     #[arg(long)]
     currency: Currency,
 }

@@ -21,6 +21,7 @@ pub enum PartnerCommand {
         /// The partner's id, which it sends as X-Auth-ID
         #[arg(long, value_name = "PA_X")]
         auth_id: PartnerId,
+        /// The partner's name
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
     },

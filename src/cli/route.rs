@@ -66,9 +66,12 @@ pub struct OneRoute {
 
 #[derive(Args)]
 pub struct NewRoute<T: Id> {
+    /// Its id, which numbers refer to
+    #[arg(value_name = "ID")]
     id: T,
     #[command(flatten)]
     of: OfPartner,
+    /// Its name
     #[arg(long, value_parser = parse_name)]
     name: Arc<str>,
     /// The customer it belongs to, by id or by name; without one it serves all of the partner's
@@ -113,6 +116,7 @@ pub struct Rename {
     id: String,
     #[command(flatten)]
     of: OfPartner,
+    /// The new name
     #[arg(long, value_parser = parse_name)]
     name: Arc<str>,
     /// Show what would change, and write nothing

@@ -27,6 +27,7 @@ pub enum ScheduleCommand {
     Create {
         #[command(flatten)]
         of: OfPartner,
+        /// The schedule's name
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
         #[command(flatten)]
@@ -41,6 +42,7 @@ pub enum ScheduleCommand {
     Show {
         #[command(flatten)]
         of: OfPartner,
+        /// The schedule's id, as `schedule list` shows it
         #[arg(value_name = "SCHEDULE")]
         id: String,
     },
@@ -48,8 +50,10 @@ pub enum ScheduleCommand {
     Edit {
         #[command(flatten)]
         of: OfPartner,
+        /// The schedule's id, as `schedule list` shows it
         #[arg(value_name = "SCHEDULE")]
         id: String,
+        /// The new name
         #[arg(long, value_parser = parse_name)]
         name: Option<Arc<str>>,
         #[command(flatten)]
@@ -71,6 +75,7 @@ pub enum ScheduleCommand {
     Remove {
         #[command(flatten)]
         of: OfPartner,
+        /// The schedule's id, as `schedule list` shows it
         #[arg(value_name = "SCHEDULE")]
         id: String,
     },
@@ -78,13 +83,16 @@ pub enum ScheduleCommand {
     Run {
         #[command(flatten)]
         of: OfPartner,
+        /// The schedule's id, as `schedule list` shows it
         #[arg(value_name = "SCHEDULE")]
         id: String,
     },
     /// Show the next runs of a cron expression
     Next {
+        /// Minute, hour, day of the month, month, day of the week
         #[arg(default_value = WEEKLY)]
         cron: String,
+        /// The zone whose clocks it goes by, such as Asia/Kolkata
         #[arg(long, default_value = UTC)]
         zone: String,
     },

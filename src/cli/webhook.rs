@@ -52,8 +52,10 @@ pub enum WebhookCommand {
     Edit {
         #[command(flatten)]
         one: OneWebhook,
+        /// The new name
         #[arg(long, value_parser = parse_name)]
         name: Option<Arc<str>>,
+        /// The new address that events are posted to
         #[arg(long)]
         url: Option<Arc<str>>,
         /// An event type to send instead of the present ones; may be repeated

@@ -21,8 +21,8 @@ use crate::domain::field::code;
 use crate::domain::{AccountId, FieldError, Money, Scope, Time};
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
-use crate::service::replica::{Node, Replica};
-use crate::service::verbs::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
+use crate::service::replica::Replica;
+use crate::service::verbs::checks::{FindingsPage, NOTE_CHARS_MAX, ReportedFinding, page};
 
 /// What a list of findings can be asked.
 const PARAMETERS: [&str; 8] =
@@ -123,7 +123,10 @@ pub fn idle_days(text: &str) -> Option<u32> {
 
 /// What the idle numbers cost a month, by currency: `{"INR": "500.00"}`.
 pub fn saves(snapshot: &Snapshot, found: &[ReportedFinding]) -> Value {
-    let sums = checks::savings(snapshot, found.iter().map(|seen| &seen.finding), Time::now());
+    sums(&checks::savings(snapshot, found.iter().map(|seen| &seen.finding), Time::now()))
+}
+
+fn sums(sums: &[Money]) -> Value {
     let sum = |sum: &Money| (sum.currency.code().to_owned(), json!(sum.to_string()));
     Value::Object(sums.iter().map(sum).collect())
 }
@@ -155,17 +158,22 @@ impl CachedCounts {
             return counts.clone();
         }
         let now = Time::now();
-        let find = |node: &Arc<Node>| checks::run(&node.snapshot(), &CheckOptions::default(), now);
-        let counts = checks::counts(replica.nodes().iter().flat_map(find).collect::<Vec<_>>().iter());
+        let mut counts: BTreeMap<Check, u64> = BTreeMap::new();
+        for node in replica.nodes() {
+            for (check, count) in checks::find(&node.snapshot(), &CheckOptions::default(), now).counts() {
+                *counts.entry(check).or_default() += count;
+            }
+        }
         *kept = Some((Instant::now(), counts.clone()));
         counts
     }
 }
 
-/// Looks, away from the threads that serve others: at ten million numbers it
-/// takes a good part of a second.
-async fn find(snapshot: Arc<Snapshot>, asked: ChecksQuery) -> Result<Vec<ReportedFinding>, ApiError> {
-    let look = move || findings(&snapshot, &asked.options, asked.acknowledged, Time::now());
+/// Runs the checks away from the threads that serve others: findings that somebody
+/// acknowledged are compared one by one.
+async fn find(snapshot: Arc<Snapshot>, asked: ChecksQuery, rows: u64) -> Result<FindingsPage, ApiError> {
+    let skip = (asked.page - 1).saturating_mul(asked.per_page);
+    let look = move || page(&snapshot, &asked.options, asked.acknowledged, Time::now(), (skip, rows as usize));
     Ok(super::waiting::work(&super::waiting::LOOKS, look).await?)
 }
 
@@ -173,13 +181,11 @@ async fn find(snapshot: Arc<Snapshot>, asked: ChecksQuery) -> Result<Vec<Reporte
 pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (access, asked) = app.enter(&request, Scope::Read, |_, query| ChecksQuery::parse(query, true)).await?;
     let (page, per_page, idle) = (asked.page, asked.per_page, asked.options.checks.contains(&Check::Idle));
-    let all = find(access.snapshot.clone(), asked).await?;
-    let total = all.len() as u64;
-    let skip = (page - 1).saturating_mul(per_page).min(total) as usize;
-    let data: Vec<Value> = all.iter().skip(skip).take(per_page as usize).map(shown).collect();
-    let mut meta = json!({ "total": total, "page": page, "per_page": per_page });
+    let found = find(access.snapshot.clone(), asked, per_page).await?;
+    let data: Vec<Value> = found.rows.iter().map(shown).collect();
+    let mut meta = json!({ "total": found.total, "page": page, "per_page": per_page });
     if idle {
-        meta["saves_monthly"] = saves(&access.snapshot, &all);
+        meta["saves_monthly"] = sums(&found.saves);
     }
     Ok(answer(&request, json!({ "data": data, "meta": meta })))
 }
@@ -188,13 +194,12 @@ pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result
 pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
     let (access, asked) = app.enter(&request, Scope::Read, |_, query| ChecksQuery::parse(query, false)).await?;
     let idle = asked.options.checks.contains(&Check::Idle);
-    let all = find(access.snapshot.clone(), asked).await?;
-    let counts = checks::counts(all.iter().map(|seen| &seen.finding));
+    let found = find(access.snapshot.clone(), asked, 0).await?;
     let data: serde_json::Map<String, Value> =
-        counts.into_iter().map(|(check, count)| (check.as_str().to_owned(), json!(count))).collect();
-    let mut meta = json!({ "total": all.len() });
+        found.counts.iter().map(|(check, count)| (check.as_str().to_owned(), json!(count))).collect();
+    let mut meta = json!({ "total": found.total });
     if idle {
-        meta["saves_monthly"] = saves(&access.snapshot, &all);
+        meta["saves_monthly"] = sums(&found.saves);
     }
     Ok(answer(&request, json!({ "data": data, "meta": meta })))
 }

@@ -113,6 +113,51 @@ struct Straddle {
     to: u16,
 }
 
+/// The endings with four digits are one range, and there are four straddles.
+const ENDING_RANGES_MAX: usize = 5;
+
+/// Some endings as ranges that do not overlap, in no order.
+#[derive(Clone, Copy)]
+pub struct EndingRanges {
+    ranges: [(u16, u16); ENDING_RANGES_MAX],
+    count: usize,
+}
+
+impl EndingRanges {
+    const ALL: EndingRanges = {
+        let mut ranges = [(0, 0); ENDING_RANGES_MAX];
+        ranges[0] = (0, ENDINGS as u16);
+        EndingRanges { ranges, count: 1 }
+    };
+
+    /// Adds endings. Of two such ranges one has the other in it, or they are apart:
+    /// each is all endings that begin with some digits.
+    fn add(&mut self, (from, to): (u16, u16)) {
+        if self.iter().any(|(begin, end)| begin <= from && to <= end) {
+            return;
+        }
+        let mut kept = 0;
+        for at in 0..self.count {
+            let (begin, end) = self.ranges[at];
+            if begin < from || to < end {
+                self.ranges[kept] = (begin, end);
+                kept += 1;
+            }
+        }
+        self.ranges[kept] = (from, to);
+        self.count = kept + 1;
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u16)> {
+        self.ranges[..self.count].iter().copied()
+    }
+
+    /// How many endings they are.
+    pub fn len(&self) -> usize {
+        self.iter().map(|(from, to)| usize::from(to - from)).sum()
+    }
+}
+
 /// Which numbers of a group match.
 pub enum Hit {
     None,
@@ -233,6 +278,29 @@ impl DigitPattern {
             (false, true) => Hit::Shared,
             (false, false) => Hit::None,
         }
+    }
+
+    /// The endings of a group that match, for four digits anywhere or more.
+    pub fn endings_in(&self, group: u64) -> EndingRanges {
+        match has_digits(group, self.value, self.digits) {
+            true => EndingRanges::ALL,
+            false => self.open(|straddle| group % straddle.power == straddle.before && group >= straddle.power / 10),
+        }
+    }
+
+    /// The same, as far as the last three digits of a group say.
+    pub fn endings_by_end(&self, end: u64) -> EndingRanges {
+        self.open(|straddle| straddle.power <= 1_000 && end % straddle.power == straddle.before)
+    }
+
+    /// What some of the straddles leave, with the endings that have four digits.
+    fn open(&self, straddles: impl Fn(&Straddle) -> bool) -> EndingRanges {
+        let mut ranges = EndingRanges { ranges: [(0, 0); ENDING_RANGES_MAX], count: 0 };
+        if self.digits == ENDING_DIGITS {
+            ranges.add((self.value as u16, self.value as u16 + 1));
+        }
+        self.straddles.iter().filter(|one| straddles(one)).for_each(|one| ranges.add((one.from, one.to)));
+        ranges
     }
 
     /// Whether the last digits of a group and the first of the ending may be those

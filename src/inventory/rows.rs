@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::table::Index;
 use crate::domain::dictionary::Dictionary;
-use crate::domain::plan::{Doubt, Scan};
+use crate::domain::plan::Scan;
 use crate::domain::row_digest::{DigestTerm, Moments, RowDigest, Weights};
 use crate::domain::{Country, E164, Money, NumberRun, NumberType, State, Time};
 
@@ -444,10 +444,10 @@ pub(super) struct Leaf {
     version: PackedColumn,
     pub assigned_at: PackedColumn,
     pub expires_at: PackedColumn,
-    since: PackedColumn,
+    pub since: PackedColumn,
     pub until: PackedColumn,
-    /// Which of its rows have a doubtful number, and why, found at the first question.
-    doubtful: OnceLock<Box<[(u16, Doubt)]>>,
+    /// Which of its rows have a doubtful number, found at the first question.
+    doubtful: OnceLock<Box<[u16]>>,
 }
 
 fn cell(time: Option<Time>) -> i64 {
@@ -673,15 +673,13 @@ impl Leaf {
     }
 
     /// The rows whose number is probably not what was meant (`plan::doubt`).
-    fn doubtful(&self, scan: &mut Scan) -> &[(u16, Doubt)] {
+    fn doubtful(&self, scan: &mut Scan) -> &[u16] {
         self.doubtful.get_or_init(|| {
             let mut found = Vec::new();
             for (number, rows) in self.number_runs(0..self.len()) {
                 let run =
                     NumberRun { first: E164::new(number).expect("what came in as a number"), count: rows.len() as u64 };
-                scan.doubts(run, |doubtful, doubt| {
-                    found.push(((rows.start as u64 + doubtful.digits() - number) as u16, doubt));
-                });
+                scan.doubts(run, |doubtful, _| found.push((rows.start as u64 + doubtful.digits() - number) as u16));
             }
             found.into()
         })
@@ -815,8 +813,8 @@ impl RowStore {
         })
     }
 
-    /// The rows with a doubtful number, by leaf, and why.
-    pub(super) fn doubtful(&self) -> impl Iterator<Item = (&Leaf, &[(u16, Doubt)])> {
+    /// The rows with a doubtful number, by leaf.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = (&Leaf, &[u16])> {
         self.chunks.iter().flat_map(|chunk| {
             let leaves = chunk.doubtful.get_or_init(|| {
                 let mut scan = Scan::default();

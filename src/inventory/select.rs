@@ -16,6 +16,7 @@
 //! another key than the number keeps the first rows so far, and skips leaves that
 //! have no earlier ones.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::filter::stage;
@@ -36,8 +37,29 @@ struct MatchBatch<'a> {
     list: &'a mut dyn FnMut(usize, &mut Vec<u64>),
 }
 
-/// What takes batches; `false` ends the walk.
-type TakeBatch<'t> = dyn FnMut(MatchBatch<'_>) -> bool + 't;
+/// What takes batches.
+trait TakeBatches {
+    /// `false` ends the walk.
+    fn take(&mut self, batch: MatchBatch<'_>) -> bool;
+
+    /// Takes so many numbers that lie from `first` to `last`, if it needs to know no
+    /// more of them; else it wants their batches.
+    fn count(&mut self, first: u64, last: u64, count: usize) -> bool {
+        let _ = (first, last, count);
+        false
+    }
+}
+
+type TakeBatch<'t> = dyn TakeBatches + 't;
+
+/// Wants every batch.
+struct EachBatch<F>(F);
+
+impl<F: FnMut(MatchBatch<'_>) -> bool> TakeBatches for EachBatch<F> {
+    fn take(&mut self, batch: MatchBatch<'_>) -> bool {
+        (self.0)(batch)
+    }
+}
 
 /// A filter with its names looked up.
 struct ResolvedFilter<'a, 'f> {
@@ -235,7 +257,7 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
                 sight.stretches(leaf, None, &mut |stretch| leaf.list(leaf.rows_of(stretch), out));
             };
             let batch = MatchBatch { first: leaf.first(), last: leaf.last(), count, list: &mut list };
-            if !take(batch) {
+            if !take.take(batch) {
                 return;
             }
         }
@@ -338,16 +360,42 @@ impl<'a, 'f> ResolvedFilter<'a, 'f> {
             walk.groups(order[0].groups(), take);
             return;
         };
+        let plain = walk.others.is_empty() && !asks_rows && after.is_none();
+        let solid = self.digits.as_ref().filter(|_| plain).and_then(SolidSearch::of);
         let (mut may_make, mut ranks) = (MADE_AT_ONCE, Vec::new());
         for part in order[0].parts() {
-            let goes_on = match part.serves(digits, &mut may_make) {
-                true => part.segments.iter().all(|segment| walk.segment(segment, value, &mut ranks, take)),
-                false => walk.part(order[0], part, take),
+            let goes_on = match &solid {
+                Some(search) if part.solid.is_some() => walk.solid(order[0], part, search, take),
+                _ if part.serves(digits, &mut may_make) => {
+                    part.segments.iter().all(|segment| walk.segment(segment, value, &mut ranks, take))
+                }
+                _ => walk.groups(order[0].groups_of(part), take),
             };
             if !goes_on {
                 return;
             }
         }
+    }
+}
+
+/// Hands batches of a part on until what is left of it need only be counted.
+struct PartRest<'r, 't> {
+    left: usize,
+    last: u64,
+    /// Whether the rest was counted; that ends the walk over the part alone.
+    counted: bool,
+    take: &'r mut TakeBatch<'t>,
+}
+
+impl TakeBatches for PartRest<'_, '_> {
+    fn take(&mut self, batch: MatchBatch<'_>) -> bool {
+        self.left = self.left.saturating_sub(batch.count);
+        let next = batch.last + 1;
+        if !self.take.take(batch) {
+            return false;
+        }
+        self.counted = self.take.count(next, self.last, self.left);
+        !self.counted
     }
 }
 
@@ -365,26 +413,20 @@ struct SetWalk<'w, 'a, 'f> {
 }
 
 impl SetWalk<'_, '_, '_> {
-    /// Hands over what matches in a part of the set by group, or by chunk where most
-    /// groups are full; `false` where that is the end.
-    fn part(&mut self, set: &Set, part: &SetPart, take: &mut TakeBatch<'_>) -> bool {
-        let plain = self.others.is_empty() && !self.asks_rows && self.after.is_none();
-        let digits = self.question.digits.as_ref().filter(|_| plain);
-        let Some(mut search) = digits.and_then(SolidSearch::of) else { return self.groups(set.groups_of(part), take) };
-        set.chunks_of(part).all(|chunk| match chunk.search(&mut search) {
-            None => self.groups(chunk.groups(), take),
-            Some((0, ..)) => true,
-            Some((count, first, last)) => {
-                let mut list = |most: usize, out: &mut Vec<u64>| {
-                    let full = most.saturating_add(out.len());
-                    self.groups(chunk.groups(), &mut |batch| {
-                        (batch.list)(usize::MAX, out);
-                        out.len() < full
-                    });
-                };
-                take(MatchBatch { first, last, count, list: &mut list })
-            }
-        })
+    /// Hands over what matches in a part of the set whose groups are mostly full: by
+    /// group as far as the page goes, and the rest as a count.
+    fn solid(&mut self, set: &Set, part: &SetPart, search: &SolidSearch<'_>, take: &mut TakeBatch<'_>) -> bool {
+        let Some(solid) = &part.solid else { return true };
+        let count = solid.count(search);
+        if count == 0 || take.count(solid.first, solid.last, count) {
+            return true;
+        }
+        let mut rest = PartRest { left: count, last: solid.last, counted: false, take };
+        let goes_on = match search.reads_candidates() {
+            true => solid.candidates(search).all(|(group, members)| self.group(group, members, &mut rest)),
+            false => self.groups(set.groups_of(part), &mut rest),
+        };
+        goes_on || rest.counted
     }
 
     /// Hands over what matches in some groups; `false` where that is the end.
@@ -420,45 +462,63 @@ impl SetWalk<'_, '_, '_> {
                     None => return false,
                 }
             }
-            let base = group * ENDINGS as u64;
-            let sieve = match hit {
-                Hit::Shared => digits.map(|digits| digits.endings()),
-                Hit::Own => Some(&self.own),
-                Hit::All | Hit::None => None,
-            };
-            // The common case: one set, counted through a sieve or whole.
-            let plain = same.is_empty() && !self.asks_rows;
-            let (numbers, seeker) = (&mut self.numbers, &mut self.seeker);
-            let count = match (plain, sieve) {
-                (true, Some(sieve)) => members.count_in(sieve),
-                (true, None) => members.count(),
-                (false, _) => {
-                    numbers.clear();
-                    members.for_each(|ending| {
-                        let number = base + u64::from(ending);
-                        let fits = sieve.is_none_or(|sieve| sieve.contains(ending))
-                            && same.iter().all(|members| members.contains(ending));
-                        if fits && (!self.asks_rows || self.question.has_row(seeker, number)) {
-                            numbers.push(number);
-                        }
-                    });
-                    numbers.len()
-                }
-            };
-            if count > 0 {
-                let mut list = |_, out: &mut Vec<u64>| match (plain, sieve) {
-                    (true, Some(sieve)) => members.for_each_in(sieve, |ending| out.push(base + u64::from(ending))),
-                    (true, None) => members.for_each(|ending| out.push(base + u64::from(ending))),
-                    (false, _) => out.extend(&*numbers),
-                };
-                let batch = MatchBatch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
-                if !take(batch) {
-                    return false;
-                }
+            if !self.members(group, members, hit, &same, take) {
+                return false;
             }
             next = groups.next();
         }
         true
+    }
+
+    /// The same for one group.
+    fn group(&mut self, group: u64, members: GroupMembers<'_>, take: &mut TakeBatch<'_>) -> bool {
+        let hit = self.question.digits.as_ref().map_or(Hit::All, |digits| digits.in_group(group, &mut self.own));
+        self.members(group, members, hit, &[], take)
+    }
+
+    /// The same for one group of which it is known what matches, and which the other
+    /// sets have as well.
+    fn members(
+        &mut self,
+        group: u64,
+        members: GroupMembers<'_>,
+        hit: Hit,
+        same: &[GroupMembers<'_>],
+        take: &mut TakeBatch<'_>,
+    ) -> bool {
+        let base = group * ENDINGS as u64;
+        let sieve = match hit {
+            Hit::None => return true,
+            Hit::Shared => self.question.digits.as_ref().map(|digits| digits.endings()),
+            Hit::Own => Some(&self.own),
+            Hit::All => None,
+        };
+        // The common case: one set, counted through a sieve or whole.
+        let plain = same.is_empty() && !self.asks_rows;
+        let (numbers, seeker) = (&mut self.numbers, &mut self.seeker);
+        let count = match (plain, sieve) {
+            (true, Some(sieve)) => members.count_in(sieve),
+            (true, None) => members.count(),
+            (false, _) => {
+                numbers.clear();
+                members.for_each(|ending| {
+                    let number = base + u64::from(ending);
+                    let fits = sieve.is_none_or(|sieve| sieve.contains(ending))
+                        && same.iter().all(|members| members.contains(ending));
+                    if fits && (!self.asks_rows || self.question.has_row(seeker, number)) {
+                        numbers.push(number);
+                    }
+                });
+                numbers.len()
+            }
+        };
+        let mut list = |_, out: &mut Vec<u64>| match (plain, sieve) {
+            (true, Some(sieve)) => members.for_each_in(sieve, |ending| out.push(base + u64::from(ending))),
+            (true, None) => members.for_each(|ending| out.push(base + u64::from(ending))),
+            (false, _) => out.extend(&*numbers),
+        };
+        let batch = MatchBatch { first: base, last: base + ENDINGS as u64 - 1, count, list: &mut list };
+        count == 0 || take.take(batch)
     }
 
     /// The same for a segment of the set, by its lists of digits.
@@ -484,7 +544,7 @@ impl SetWalk<'_, '_, '_> {
             true => out.extend(ranks.iter().map(|&rank| segment.number(rank))),
             false => out.extend(&self.numbers),
         };
-        count == 0 || take(MatchBatch { first: segment.first, last: segment.last, count, list: &mut list })
+        count == 0 || take.take(MatchBatch { first: segment.first, last: segment.last, count, list: &mut list })
     }
 }
 
@@ -718,11 +778,9 @@ impl<'a> Ranked<'a> {
 
 /// A page of what matches, and how many match in all.
 fn cut(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
-    let mut cut = Cut::default();
-    question.walk(None, &mut |batch| {
-        cut.take(batch, window);
-        true
-    });
+    let mut cutting = Cutting { cut: Cut::default(), window, until_full: false };
+    question.walk(None, &mut cutting);
+    let mut cut = cutting.cut;
     if let Window::Page { skip, .. } = window {
         cut.start = skip.min(cut.total);
     }
@@ -731,12 +789,40 @@ fn cut(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
 
 /// A page of what matches, without caring what comes after it.
 fn cut_until(question: &ResolvedFilter<'_, '_>, window: Window) -> Cut {
-    let mut cut = Cut::default();
-    question.walk(None, &mut |batch| {
-        cut.take(batch, window);
-        !cut.full(window)
-    });
-    cut
+    let mut cutting = Cutting { cut: Cut::default(), window, until_full: true };
+    question.walk(None, &mut cutting);
+    cutting.cut
+}
+
+/// Cuts a page out of batches.
+struct Cutting {
+    cut: Cut,
+    window: Window,
+    /// Whether a full page ends the walk.
+    until_full: bool,
+}
+
+impl TakeBatches for Cutting {
+    fn take(&mut self, batch: MatchBatch<'_>) -> bool {
+        self.cut.take(batch, self.window);
+        !self.until_full || !self.cut.full(self.window)
+    }
+
+    fn count(&mut self, _first: u64, last: u64, count: usize) -> bool {
+        let cut = &mut self.cut;
+        let below = match self.window {
+            Window::Page { skip, .. } => cut.total + count as u64 <= skip,
+            Window::After { number, .. } => last <= number.digits(),
+        };
+        if !below && !cut.full(self.window) {
+            return false;
+        }
+        cut.total += count as u64;
+        if below && matches!(self.window, Window::After { .. }) {
+            cut.start += count as u64;
+        }
+        true
+    }
 }
 
 impl Cut {
@@ -783,17 +869,45 @@ pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, co
     let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return Vec::new() };
     let after = after.map(E164::digits);
     let mut found: Vec<u64> = Vec::with_capacity(count);
-    question.walk(after, &mut |batch| {
-        let from = found.len();
-        (batch.list)(usize::MAX, &mut found);
-        if let Some(after) = after {
-            let below = found[from..].partition_point(|&number| number <= after);
-            found.drain(from..from + below);
-        }
-        found.len() < count
-    });
+    question.walk(
+        after,
+        &mut EachBatch(|batch: MatchBatch<'_>| {
+            let from = found.len();
+            (batch.list)(usize::MAX, &mut found);
+            if let Some(after) = after {
+                let below = found[from..].partition_point(|&number| number <= after);
+                found.drain(from..from + below);
+            }
+            found.len() < count
+        }),
+    );
     found.truncate(count);
     found.into_iter().filter_map(E164::new).collect()
+}
+
+/// Hands over all that matches as rows of leaves that say the same, in number order.
+pub(super) fn stretches(snapshot: &Snapshot, filter: &Filter, now: Time, take: &mut dyn FnMut(&Leaf, Range<usize>)) {
+    let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return };
+    if !question.leaves_know() {
+        let (mut seeker, mut numbers) = (snapshot.rows.seeker(), Vec::new());
+        question.walk(
+            None,
+            &mut EachBatch(|batch: MatchBatch<'_>| {
+                numbers.clear();
+                (batch.list)(usize::MAX, &mut numbers);
+                let rows = numbers.iter().filter_map(|&number| seeker.find(number));
+                rows.for_each(|(leaf, row)| take(leaf, row..row + 1));
+                true
+            }),
+        );
+        return;
+    }
+    let mut sight = Sight::new(snapshot);
+    for (leaf, dates) in snapshot.rows.dated_leaves() {
+        if question.may_have(dates) && question.leaf(leaf, &mut sight) > 0 {
+            sight.stretches(leaf, None, &mut |stretch| take(leaf, leaf.rows_of(stretch)));
+        }
+    }
 }
 
 /// All that matches, in any order but the number's.
@@ -1004,17 +1118,20 @@ impl<'a> Best<'a> {
         let mut seeker = question.snapshot.rows.seeker();
         let mut numbers = Vec::new();
         let mut total = 0;
-        question.walk(None, &mut |batch| {
-            total += batch.count;
-            numbers.clear();
-            (batch.list)(usize::MAX, &mut numbers);
-            for &number in &numbers {
-                if let Some((leaf, row)) = seeker.find(number) {
-                    self.offer_number(self.scale.stretch(leaf, leaf.stretch(row)), number);
+        question.walk(
+            None,
+            &mut EachBatch(|batch: MatchBatch<'_>| {
+                total += batch.count;
+                numbers.clear();
+                (batch.list)(usize::MAX, &mut numbers);
+                for &number in &numbers {
+                    if let Some((leaf, row)) = seeker.find(number) {
+                        self.offer_number(self.scale.stretch(leaf, leaf.stretch(row)), number);
+                    }
                 }
-            }
-            true
-        });
+                true
+            }),
+        );
         total
     }
 
@@ -1068,6 +1185,91 @@ impl<'a> Best<'a> {
             let (_, &mut last, _) = self.keys.select_nth_unstable(self.wanted - 1);
             self.keys.truncate(self.wanted);
             self.limit = Some(last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::domain::change::GENESIS;
+    use crate::domain::{Dates, E164, NumberType, Partner, PartnerKey, Record, State, Tags, Time};
+    use crate::inventory::{Filter, Loader, Order, Pattern, Snapshot, Window};
+
+    /// Groups that are full but for some numbers, on a few sides of others.
+    fn snapshot(numbers: &[u64]) -> Snapshot {
+        let now = Time::new(1_770_000_000).expect("a time");
+        let partner =
+            Partner { auth_id: "PA_1".parse().expect("an id"), name: "P".into(), created_at: now, suspended_at: None };
+        let mut loader = Loader::new(Snapshot::empty(PartnerKey(1), 1, GENESIS, partner));
+        let record = Record {
+            state: State::Available,
+            account: None,
+            application: None,
+            trunk: None,
+            number_type: NumberType::Local,
+            country: None,
+            region: None,
+            cost: None,
+            assigned_at: None,
+            expires_at: None,
+            since: now,
+            until: None,
+            tags: Tags::default(),
+        };
+        let dates: Dates = record.dates();
+        for run in numbers.chunk_by(|a, b| a + 1 == *b) {
+            let [first, last] = [run[0], run[run.len() - 1]].map(|digits| E164::new(digits).expect("a number"));
+            let image = loader.image(first, &record).expect("fits");
+            loader.place((first, last), 1, image, dates).expect("fits");
+        }
+        loader.finish()
+    }
+
+    #[test]
+    fn pages_of_full_groups_are_cut_out_of_all_that_matches() {
+        let holes = |number: &u64| number % 40_009 != 7;
+        let mut numbers: Vec<u64> = (3_314_260_000..3_314_460_000).filter(holes).collect();
+        numbers.extend([3_400_000_000, 3_400_007_126]);
+        numbers.extend((33_333_330_000..33_333_370_000).filter(holes));
+        let snapshot = Arc::new(snapshot(&numbers));
+        let now = Time::new(1_770_000_001).expect("a time");
+        for search in
+            ["3", "14", "333", "7126", "3333", "1426", "33142", "14433", "142687", "3333333", "4287126", "99999"]
+        {
+            let pattern = Pattern::parse(search).expect("digits");
+            let all: Vec<u64> = numbers
+                .iter()
+                .copied()
+                .filter(|&digits| pattern.matches(E164::new(digits).expect("a number")))
+                .collect();
+            let filter = Filter { search: Some(pattern), ..Filter::default() };
+            let ask = |window: Window| {
+                let found = snapshot.select(&filter, Order::default(), window, now);
+                let rows: Vec<u64> = found.rows.iter().map(|row| row.number().digits()).collect();
+                assert_eq!(found.total as usize, all.len(), "search: {search}, {window:?}");
+                (found.start as usize, rows, found.before)
+            };
+            let mut skips = vec![0, 1, 19, all.len() / 3, all.len() / 2, all.len().saturating_sub(5), all.len()];
+            skips.push(all.len() + 7);
+            for skip in skips {
+                let (start, rows, _) = ask(Window::Page { skip: skip as u64, rows: 20 });
+                assert_eq!(start, skip.min(all.len()), "search: {search}");
+                let expected: Vec<u64> = all.iter().skip(skip).take(20).copied().collect();
+                assert_eq!(rows, expected, "search: {search} from {skip}");
+            }
+            let nothing = ask(Window::Page { skip: 3, rows: 0 });
+            assert_eq!(nothing.1, [0; 0]);
+            for after in [3_314_259_999, 3_314_300_000, 3_314_377_126, 3_400_000_000, 33_333_340_000, 33_333_369_999] {
+                let (start, rows, before) =
+                    ask(Window::After { number: E164::new(after).expect("a number"), rows: 20 });
+                let below = all.partition_point(|&number| number <= after);
+                let expected: Vec<u64> = all[below..].iter().take(20).copied().collect();
+                assert_eq!((start, rows), (below, expected), "search: {search} after {after}");
+                let back = (below > 20).then(|| all[below - 21]);
+                assert_eq!(before.map(E164::digits), back, "search: {search} after {after}");
+            }
         }
     }
 }

@@ -38,8 +38,8 @@
 //! for the whole search; each group is then tested once, by its digits, and its
 //! container is counted between a few endings. It works on every set, so on every
 //! account and application too. Where numbers are scattered there are many groups
-//! for few numbers; those have an inverted index ([`grams`]). Where most groups of a
-//! chunk are full, four digits are counted by the last digits of groups ([`solid`]).
+//! for few numbers; those have an inverted index ([`grams`]). Where most groups are
+//! full, digits are counted by the last digits of groups ([`solid`]).
 //!
 //! Everything is copy-on-write: an edited set shares all chunks it did not
 //! touch with the one before. Invariants: chunks, groups and endings ascend
@@ -54,8 +54,7 @@ use std::sync::{Arc, OnceLock};
 use super::sieve::{ENDINGS, Mask, Sieve, WORDS};
 
 pub use grams::{MADE_AT_ONCE, Segment, SetPart};
-use solid::SolidGroups;
-pub use solid::SolidSearch;
+pub use solid::{SolidPart, SolidSearch};
 
 /// How many groups a chunk has at the most.
 const CHUNK_GROUPS: usize = 256;
@@ -202,7 +201,7 @@ impl Endings {
         let mask = &sieve.mask;
         match self {
             Endings::Bits { bits, .. } => bits.count_and(mask),
-            Endings::Runs { runs, .. } if runs.len() == 1 && runs[0] == (0, ENDINGS as u16) => mask.count(),
+            Endings::Runs { count, .. } if usize::from(*count) == ENDINGS => mask.count(),
             Endings::Runs { .. } => self.mask().count_and(mask),
             Endings::Few { .. } | Endings::Array(_) => {
                 let mut count = 0;
@@ -236,6 +235,8 @@ impl Endings {
     /// How many are in `from..to`.
     fn count_between(&self, from: u16, to: u16) -> usize {
         match self {
+            // Nothing else need be read of it.
+            Endings::Runs { count, .. } if usize::from(*count) == ENDINGS => usize::from(to - from),
             Endings::Few { count, endings } => {
                 endings[..usize::from(*count)].iter().filter(|&&ending| from <= ending && ending < to).count()
             }
@@ -255,7 +256,7 @@ impl Endings {
 
 #[derive(Clone)]
 enum SetChunk {
-    Dense { count: usize, groups: Vec<(u64, Endings)>, solid: OnceLock<Option<Box<SolidGroups>>> },
+    Dense { count: usize, groups: Vec<(u64, Endings)> },
     Sparse(Vec<u64>),
 }
 
@@ -355,13 +356,16 @@ impl GroupMembers<'_> {
 
     /// Hands over those that a search lets through, ascending.
     pub fn for_each_in(self, sieve: &Sieve, mut take: impl FnMut(u16)) {
-        match self.0 {
-            MembersOf::Endings(Endings::Runs { .. } | Endings::Bits { .. }) => {
+        match (self.0, sieve.ranges()) {
+            (MembersOf::Endings(endings), Some(ranges)) if endings.is_full() => {
+                ranges.iter().for_each(|&(from, to)| (from..to).for_each(&mut take));
+            }
+            (MembersOf::Endings(Endings::Runs { .. } | Endings::Bits { .. }), _) => {
                 let mut mask = self.mask();
                 mask.keep(&sieve.mask);
                 mask.iter().for_each(take);
             }
-            MembersOf::Endings(_) | MembersOf::Numbers(_) => self.for_each(|ending| {
+            (MembersOf::Endings(_) | MembersOf::Numbers(_), _) => self.for_each(|ending| {
                 if sieve.contains(ending) {
                     take(ending);
                 }
@@ -544,11 +548,6 @@ impl Set {
             .get_or_init(|| grams::parts(&self.chunks, self.searched.older.as_deref().unwrap_or_default()))
     }
 
-    /// The chunks of one part.
-    pub fn chunks_of(&self, part: &SetPart) -> impl Iterator<Item = PartChunk<'_>> {
-        self.chunks[part.from..part.to].chunks(1).map(PartChunk)
-    }
-
     /// A walk over the groups of one part.
     pub fn groups_of(&self, part: &SetPart) -> SetGroups<'_> {
         SetGroups { chunks: &self.chunks[part.from..part.to], chunk: 0, at: 0 }
@@ -558,15 +557,14 @@ impl Set {
     pub fn bytes(&self) -> usize {
         let chunk = |chunk: &Arc<SetChunk>| match &**chunk {
             SetChunk::Sparse(numbers) => numbers.capacity() * 8,
-            SetChunk::Dense { groups, solid, .. } => {
+            SetChunk::Dense { groups, .. } => {
                 let own = |(_, endings): &(u64, Endings)| match endings {
                     Endings::Few { .. } => 0,
                     Endings::Array(endings) => endings.len() * 2 + 16,
                     Endings::Runs { runs, .. } => runs.len() * 4 + 16,
                     Endings::Bits { .. } => size_of::<Mask>() + 16,
                 };
-                let solid = solid.get().and_then(Option::as_ref).map_or(0, |solid| solid.bytes());
-                groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>() + solid
+                groups.capacity() * size_of::<(u64, Endings)>() + groups.iter().map(own).sum::<usize>()
             }
         };
         self.chunks.iter().map(|one| chunk(one) + size_of::<SetChunk>() + 24).sum::<usize>() + self.search_bytes()
@@ -575,26 +573,7 @@ impl Set {
     /// Bytes of what searches have made.
     pub fn search_bytes(&self) -> usize {
         let parts = self.searched.parts.get().into_iter().flat_map(|parts| parts.iter());
-        parts.flat_map(|part| &part.segments).map(|segment| segment.bytes()).sum()
-    }
-}
-
-/// One chunk of a set.
-#[derive(Clone, Copy)]
-pub struct PartChunk<'a>(&'a [Arc<SetChunk>]);
-
-impl<'a> PartChunk<'a> {
-    pub fn groups(self) -> SetGroups<'a> {
-        SetGroups { chunks: self.0, chunk: 0, at: 0 }
-    }
-
-    /// How many of its numbers a search of four digits finds, and the first and the
-    /// last number that it may have; none where its groups are not mostly full.
-    pub fn search(self, search: &mut SolidSearch<'_>) -> Option<(usize, u64, u64)> {
-        let SetChunk::Dense { groups, solid, .. } = &*self.0[0] else { return None };
-        let solid = solid.get_or_init(|| SolidGroups::of(groups).map(Box::new)).as_deref()?;
-        let [first, last] = [groups[0].0, groups[groups.len() - 1].0].map(|group| group * ENDINGS as u64);
-        Some((search.count(solid, groups), first, last + ENDINGS as u64 - 1))
+        parts.map(SetPart::bytes).sum()
     }
 }
 
@@ -851,7 +830,7 @@ impl SetBuilder {
             let chunks = groups.len().div_ceil(CHUNK_GROUPS);
             for groups in groups.chunks(groups.len().div_ceil(chunks)) {
                 let count = groups.iter().map(|(_, endings)| endings.count()).sum();
-                self.chunks.push(Arc::new(SetChunk::Dense { count, groups: groups.to_vec(), solid: OnceLock::new() }));
+                self.chunks.push(Arc::new(SetChunk::Dense { count, groups: groups.to_vec() }));
             }
             return;
         }

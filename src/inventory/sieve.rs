@@ -158,14 +158,6 @@ impl Sieve {
         self.mask.contains(ending)
     }
 
-    /// How many endings it lets through.
-    pub(super) fn count(&self) -> usize {
-        match self.ranges() {
-            Some(ranges) => ranges.iter().map(|(from, to)| usize::from(to - from)).sum(),
-            None => self.mask.count(),
-        }
-    }
-
     pub(super) fn ranges(&self) -> Option<&[(u16, u16)]> {
         self.ranges.get(..self.count)
     }

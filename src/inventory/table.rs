@@ -146,6 +146,17 @@ impl<T: Identified> Table<T> {
         ranks
     }
 
+    /// The rank of each place's entity in the order of ids.
+    pub(super) fn ranks_by_id(&self) -> Vec<u32> {
+        let mut all: Vec<(&str, usize)> = self.entries.iter().map(|(at, entity)| (entity.id(), at)).collect();
+        all.sort_unstable();
+        let mut ranks = vec![0; self.entries.places()];
+        for (rank, (_, at)) in all.into_iter().enumerate() {
+            ranks[at] = rank as u32;
+        }
+        ranks
+    }
+
     /// How many places there are.
     pub(super) fn places(&self) -> usize {
         self.entries.places()

@@ -772,7 +772,7 @@ fn the_entity_tag_changes_with_every_write_and_only_then() {
 #[test]
 fn a_number_expires_to_the_second_and_the_tag_with_it() {
     let server = Server::sample();
-    let (text, at) = seconds_ahead(2);
+    let (text, at) = seconds_ahead(6);
     server.database.import("PA_ONE", &format!("number,expires_at\n+912271265108,{text}\n"));
     let target = format!("{CUSTOMER}?search=1265108");
     server.within(SHOWS_WITHIN * 5, |server| server.get(&target).auth(&ONE).check(200).text().contains(&text));
@@ -791,7 +791,7 @@ fn a_number_expires_to_the_second_and_the_tag_with_it() {
         }
         let seen = if status == "active" { &mut active } else { &mut suspended };
         assert_eq!(seen.get_or_insert(tag.clone()), &tag, "one tag while {status}");
-        assert!(asked < at + 5.0, "it never expired");
+        assert!(asked < at + 20.0, "it never expired");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_ne!(active.expect("it was active first"), suspended.expect("then suspended"));
@@ -958,7 +958,7 @@ fn other_methods_are_refused() {
 #[test]
 fn credentials_that_open_nothing_are_all_answered_alike() {
     let server = Server::sample();
-    let expired = server.database.key("PA_ONE", &["--expires", &seconds_ahead(4).0]);
+    let expired = server.database.key("PA_ONE", &["--expires", &seconds_ahead(8).0]);
     let revoked = server.database.key("PA_ONE", &[]);
     let all = |server: &Server, status: u16| {
         [&expired, &revoked].iter().all(|key| server.get(GLOBAL).auth(key).send().status == status)
@@ -1078,7 +1078,11 @@ fn a_suspended_partner_is_out_at_once_and_can_come_back() {
 fn a_revoked_key_is_out_at_once_and_others_stay() {
     let server = Server::sample();
     let mut best = Duration::MAX;
-    for _ in 0..3 {
+    // A busy machine is slow now and then; the program would be always.
+    for _ in 0..20 {
+        if best < SHOWS_WITHIN {
+            break;
+        }
         let key = server.database.key("PA_ONE", &[]);
         let since = Instant::now();
         server.within(SHOWS_WITHIN * 20, |server| server.get(GLOBAL).auth(&key).send().status == 200);
@@ -1095,7 +1099,7 @@ fn a_revoked_key_is_out_at_once_and_others_stay() {
 #[test]
 fn keys_have_scopes_an_end_and_networks() {
     let server = Server::sample();
-    let (end, at) = seconds_ahead(4);
+    let (end, at) = seconds_ahead(8);
     let database = &server.database;
     let here = database.key("PA_ONE", &["--network", "192.0.2.0/24", "--network", "127.0.0.0/8"]);
     let elsewhere = database.key("PA_ONE", &["--network", "192.0.2.0/24", "--network", "2001:db8::/32"]);

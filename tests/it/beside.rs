@@ -206,7 +206,7 @@ fn a_writer_that_does_not_end_holds_up_writers_only() {
         for arguments in reading {
             let begin = Instant::now();
             place.must(arguments);
-            assert!(begin.elapsed() < Duration::from_secs(5), "{arguments:?} took {:?}", begin.elapsed());
+            assert!(begin.elapsed() < Duration::from_secs(20), "{arguments:?} took {:?}", begin.elapsed());
         }
         assert_eq!(server.client().list(ACCOUNTS).0, 0, "not committed, and shown");
         // Nor does the end of a server, nor its start.
@@ -469,7 +469,7 @@ fn clients_that_stall_are_closed_and_others_do_not_notice() {
         let took = begin.elapsed();
         let limit = Duration::from_millis(limit_ms);
         assert!(took + Duration::from_millis(50) > limit, "closed after {took:?}, before {limit:?}");
-        assert!(took < limit + Duration::from_secs(4), "closed after {took:?}, limit {limit:?}");
+        assert!(took < limit + Duration::from_secs(10), "closed after {took:?}, limit {limit:?}");
         took
     };
     let (dribbled, idle, silent) = std::thread::scope(|scope| {
@@ -489,7 +489,7 @@ fn clients_that_stall_are_closed_and_others_do_not_notice() {
             };
             while !raws.is_empty() {
                 raws.retain_mut(open);
-                assert!(begin.elapsed() < Duration::from_secs(5), "{} still open", raws.len());
+                assert!(begin.elapsed() < Duration::from_secs(20), "{} still open", raws.len());
                 std::thread::sleep(Duration::from_millis(20));
             }
             closed(500, begin)

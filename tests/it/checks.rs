@@ -421,5 +421,11 @@ proptest! {
         let ids: std::collections::HashSet<String> = findings.iter().map(|finding| finding.id()).collect();
         prop_assert_eq!(ids.len(), findings.len());
         prop_assert_eq!(checks::counts(&findings).values().sum::<u64>() as usize, findings.len());
+        // From any one on, and counted without reading them.
+        let found = checks::find(&snapshot, &options, now);
+        prop_assert_eq!(found.counts(), checks::counts(&findings));
+        for skip in 0..=found.len() + 1 {
+            prop_assert!(found.iter(skip).eq(findings.iter().skip(skip as usize).cloned()), "from {}", skip);
+        }
     }
 }

@@ -445,6 +445,8 @@ fn bash_completes_ids_and_names() {
                 +33123456790,MA_2,Acme,app_2,Main IVR,trunk_b,1,EUR\n\
                 +33123456791,MA_3,Globex & Sons,app_3,Sales,trunk_b,1,EUR\n";
     database.import("PA_ONE", &format!("{header}{rows}"));
+    let made = database.run(&["--json", "schedule", "create", "--name", "Weekly"]).done();
+    let weekly = made.json()["id"].as_str().expect("an id").to_owned();
     let table: &[(&str, &[&str])] = &[
         ("rollcall number assign +33123456789 --account Glo", &["Globex\\ Field\\ Services", "Globex\\ \\&\\ Sons"]),
         ("rollcall number assign +33123456789 --account globex\\", &[]),
@@ -455,6 +457,10 @@ fn bash_completes_ids_and_names() {
         ("rollcall application rename S", &["Sales"]),
         ("rollcall number list --partner PA", &["PA_ONE"]),
         ("rollcall number list --partner PA_ZZZ", &[]),
+        ("rollcall number list --account Ac", &["Acme"]),
+        ("rollcall export --trunk-id trunk_", &["trunk_a", "trunk_b"]),
+        ("rollcall number list --status a", &["active"]),
+        ("rollcall schedule run ", &[weekly.as_str()]),
         // The rest is what it was.
         ("rollcall manp", &["manpages"]),
     ];

@@ -498,10 +498,11 @@ impl Server {
         Answer::parse(method, &raw)
     }
 
-    /// Asks until the answer is as wanted, at most for this long.
+    /// Asks until the answer is as wanted, at most for this long, or as long as a busy
+    /// machine may take for what is prompt.
     #[track_caller]
     pub fn within(&self, limit: Duration, mut wanted: impl FnMut(&Server) -> bool) {
-        until(limit, || "the server does not do it".to_owned(), || wanted(self));
+        until(limit.max(PATIENCE), || "the server does not do it".to_owned(), || wanted(self));
     }
 
     pub fn process_id(&self) -> u32 {

@@ -26,6 +26,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use super::solid::{self, SolidPart};
 use super::{CHUNK_NUMBERS, Endings, GroupMembers, MembersOf, SetChunk, group_of};
 use crate::inventory::pattern::{DigitPattern, Hit};
 use crate::inventory::sieve::{ENDINGS, Sieve};
@@ -45,8 +46,8 @@ const GROUP_NUMBERS_MAX: usize = 640;
 const CROWD: usize = 64;
 const CROWDED_DIGITS_MAX: u32 = 2;
 
-const GRAMS: usize = 10_000;
-const GRAM_DIGITS: u32 = 4;
+pub(super) const GRAMS: usize = 10_000;
+pub(super) const GRAM_DIGITS: u32 = 4;
 /// The last three digits of numbers.
 const TAILS: usize = 1_000;
 const TAIL_DIGITS: u32 = 3;
@@ -58,12 +59,16 @@ const NUMBER_ENTRIES: usize = 5;
 const GROUP: u16 = 1 << 15;
 
 /// A part of a set, as a search goes through it.
+#[derive(Clone)]
 pub struct SetPart {
     /// Its chunks in the set.
     pub from: usize,
     pub to: usize,
-    /// None where the chunks are searched by group.
+    /// None where the chunks are searched otherwise.
     pub segments: Vec<Arc<Segment>>,
+    /// There is one if most groups are full; with neither, the chunks are searched by
+    /// group.
+    pub solid: Option<Arc<SolidPart>>,
     /// Whether its groups have so many numbers that a digit or two, which half of
     /// them have, are sooner counted by group.
     crowded: bool,
@@ -101,22 +106,28 @@ struct Lists {
 /// hold; none at all if nothing in it is scattered.
 pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[SetPart]) -> Arc<[SetPart]> {
     let older: HashMap<*const SetChunk, &SetPart> =
-        older.iter().filter_map(|part| Some((Arc::as_ptr(&part.segments.first()?.pieces[0].chunk), part))).collect();
+        older.iter().filter_map(|part| Some((Arc::as_ptr(part.made_of().next()?), part))).collect();
+    let begins_older = |chunk: &Arc<SetChunk>| older.contains_key(&Arc::as_ptr(chunk));
     let mut parts: Vec<SetPart> = Vec::new();
     let mut at = 0;
     while at < chunks.len() {
         let known = older.get(&Arc::as_ptr(&chunks[at])).filter(|part| part.is_of(&chunks[at..]));
-        if let Some(part) = known {
-            let (segments, crowded) = (part.segments.clone(), part.crowded);
-            parts.push(SetPart { from: at, to: at + part.to - part.from, segments, crowded });
+        if let Some(&part) = known {
+            parts.push(SetPart { from: at, to: at + part.to - part.from, ..part.clone() });
             at += part.to - part.from;
+            continue;
+        }
+        if let Some(solid) = solid::part(&chunks[at..], |chunk| !begins_older(chunk)) {
+            let to = at + solid.chunks.len();
+            parts.push(SetPart { from: at, to, segments: Vec::new(), solid: Some(solid), crowded: true });
+            at = to;
             continue;
         }
         let mut sum = 0;
         let fits = |(index, chunk): &(usize, &Arc<SetChunk>)| {
             sum += entries(chunk);
             let alone = *index == 0;
-            scattered(chunk) && (alone || sum <= ENTRIES_MAX && !older.contains_key(&Arc::as_ptr(chunk)))
+            scattered(chunk) && (alone || sum <= ENTRIES_MAX && !begins_older(chunk))
         };
         let count = chunks[at..].iter().enumerate().take_while(fits).count();
         let to = at + count.max(1);
@@ -126,10 +137,10 @@ pub(super) fn parts(chunks: &[Arc<SetChunk>], older: &[SetPart]) -> Arc<[SetPart
             false => Vec::new(),
         };
         match parts.last_mut() {
-            Some(last) if last.segments.is_empty() && segments.is_empty() => last.to = to,
+            Some(last) if last.is_plain() && segments.is_empty() => last.to = to,
             _ => {
                 let groups: usize = chunks[at..to].iter().map(|chunk| groups(chunk)).sum();
-                parts.push(SetPart { from: at, to, segments, crowded: numbers > groups * CROWD });
+                parts.push(SetPart { from: at, to, segments, solid: None, crowded: numbers > groups * CROWD });
             }
         }
         at = to;
@@ -184,12 +195,29 @@ fn segments(chunks: &[Arc<SetChunk>]) -> Vec<Arc<Segment>> {
 }
 
 impl SetPart {
+    /// Whether it is searched by group.
+    fn is_plain(&self) -> bool {
+        self.segments.is_empty() && self.solid.is_none()
+    }
+
+    /// The chunks that its segments or its tables are made of; those of a part that is
+    /// searched by group are not known.
+    fn made_of(&self) -> impl Iterator<Item = &Arc<SetChunk>> {
+        let pieces = self.segments.iter().flat_map(|segment| segment.pieces.iter().map(|piece| &piece.chunk));
+        pieces.chain(self.solid.iter().flat_map(|solid| &solid.chunks))
+    }
+
     /// Whether it is made of the first of these chunks.
     fn is_of(&self, chunks: &[Arc<SetChunk>]) -> bool {
-        let mut ours: Vec<&Arc<SetChunk>> =
-            self.segments.iter().flat_map(|segment| segment.pieces.iter().map(|piece| &piece.chunk)).collect();
+        let mut ours: Vec<&Arc<SetChunk>> = self.made_of().collect();
         ours.dedup_by(|a, b| Arc::ptr_eq(a, b));
         ours.len() <= chunks.len() && ours.iter().zip(chunks).all(|(ours, theirs)| Arc::ptr_eq(ours, theirs))
+    }
+
+    /// Bytes of what searches have made.
+    pub(super) fn bytes(&self) -> usize {
+        let segments: usize = self.segments.iter().map(|segment| segment.bytes()).sum();
+        segments + self.solid.as_ref().map_or(0, |solid| solid.bytes())
     }
 
     /// Whether its segments are the way to search for so many digits, and are
@@ -328,7 +356,7 @@ impl Segment {
             // Where the last of its groups ends.
             ranks.push(rank);
         }
-        let (begins, entries) = sorted(&posted);
+        let (begins, entries) = sorted(&posted, LISTS);
         Lists { begins, entries, ranks: ranks.into(), numbers: rank, pieces: pieces.into() }
     }
 
@@ -355,12 +383,12 @@ impl SegmentPiece {
     }
 }
 
-/// Entries by their lists, each in the order in which they come, and where each
-/// list begins.
-fn sorted(posted: &[(u16, u16)]) -> (Box<[u16]>, Box<[u16]>) {
-    let mut begins = vec![0_u16; LISTS + 1];
+/// Entries by their lists, of which there are so many, each in the order in which they
+/// come, and where each list begins.
+pub(super) fn sorted(posted: &[(u16, u16)], lists: usize) -> (Box<[u16]>, Box<[u16]>) {
+    let mut begins = vec![0_u16; lists + 1];
     posted.iter().for_each(|&(list, _)| begins[usize::from(list) + 1] += 1);
-    (1..=LISTS).for_each(|list| begins[list] += begins[list - 1]);
+    (1..=lists).for_each(|list| begins[list] += begins[list - 1]);
     let mut next = begins.clone();
     let mut entries = vec![0; posted.len()];
     for &(list, entry) in posted {
@@ -535,7 +563,7 @@ mod tests {
         assert!(blocks.parts().iter().all(|part| part.segments.is_empty()));
         let whole = Set::of(912_271_000_000..912_271_900_000);
         assert!(whole.parts().iter().all(|part| part.segments.is_empty()));
-        assert_eq!(whole.search_bytes(), 0);
+        assert_eq!(whole.search_bytes(), 0, "nothing was searched");
     }
 
     #[test]

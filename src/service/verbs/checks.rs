@@ -4,12 +4,13 @@
 //! every node. It covers one occurrence and ends by time: the finding is then open
 //! again, and no job has to run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::checks::{self, Finding};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
-use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Time, Verb};
+use crate::domain::{Acknowledgement, EntityChange, FieldError, Money, PartnerKey, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 
@@ -35,13 +36,49 @@ pub fn findings(
     acknowledged: Option<bool>,
     now: Time,
 ) -> Vec<ReportedFinding> {
-    let see = |finding: Finding| {
-        let id = finding.id();
-        let acknowledged = snapshot.acknowledgements.get(&id).filter(|one| one.holds(now)).cloned();
-        ReportedFinding { id, finding, acknowledged }
-    };
     let wanted = |seen: &ReportedFinding| acknowledged.is_none_or(|wanted| seen.acknowledged.is_some() == wanted);
-    checks::run(snapshot, options, now).into_iter().map(see).filter(wanted).collect()
+    let found = checks::find(snapshot, options, now);
+    found.iter(0).map(|finding| reported(snapshot, finding, now)).filter(wanted).collect()
+}
+
+fn reported(snapshot: &Snapshot, finding: Finding, now: Time) -> ReportedFinding {
+    let id = finding.id();
+    let acknowledged = snapshot.acknowledgements.get(&id).filter(|one| one.holds(now)).cloned();
+    ReportedFinding { id, finding, acknowledged }
+}
+
+/// A page of [`findings`], and what is true of all of them.
+pub struct FindingsPage {
+    pub rows: Vec<ReportedFinding>,
+    pub total: u64,
+    pub counts: BTreeMap<Check, u64>,
+    /// What the idle numbers cost a month.
+    pub saves: Vec<Money>,
+}
+
+/// The findings without the first `skip`, at most so many. Only those are made where
+/// none is acknowledged.
+pub fn page(
+    snapshot: &Snapshot,
+    options: &CheckOptions,
+    acknowledged: Option<bool>,
+    now: Time,
+    (skip, rows): (u64, usize),
+) -> FindingsPage {
+    let every = match acknowledged {
+        None => true,
+        Some(wanted) => !wanted && snapshot.acknowledgements.iter().all(|one| !one.holds(now)),
+    };
+    if every && !options.checks.contains(&Check::Idle) {
+        let found = checks::find(snapshot, options, now);
+        let page = found.iter(skip).take(rows).map(|finding| reported(snapshot, finding, now)).collect();
+        return FindingsPage { rows: page, total: found.len(), counts: found.counts(), saves: Vec::new() };
+    }
+    let all = findings(snapshot, options, acknowledged, now);
+    let total = all.len() as u64;
+    let counts = checks::counts(all.iter().map(|seen| &seen.finding));
+    let saves = checks::savings(snapshot, all.iter().map(|seen| &seen.finding), now);
+    FindingsPage { rows: all.into_iter().skip(skip.min(total) as usize).take(rows).collect(), total, counts, saves }
 }
 
 impl Service {
