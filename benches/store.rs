@@ -1,5 +1,6 @@
 //! What the database and the memory cost: importing, starting, writing beside
-//! readers, and what is resident: `cargo bench --bench store`.
+//! readers, and what is resident: `cargo bench --bench store`. The part about single
+//! writes alone: `cargo bench --bench store -- writes`.
 //!
 //! Everything happens in a folder of its own below the system's temporary one,
 //! so that decides which disk is measured.
@@ -27,8 +28,8 @@ use rollcall::service::verbs::import::{ImportOptions, Watch};
 use rollcall::service::{Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece,
-    LoggedChange, Open, Over, Past, Store, StoreError, StoredJob, WriteTarget,
+    self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece, LogReads,
+    LoggedChange, Open, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob, WriteTarget,
 };
 
 use rustix::time::ClockId;
@@ -51,6 +52,12 @@ fn main() {
         return do_verbs(Path::new(path), writers.parse().expect("how many write"));
     }
     let folder = tempfile::tempdir().expect("a folder");
+    if arguments.iter().any(|word| word == "writes") {
+        let (file, path) = (folder.path().join("numbers.csv"), folder.path().join("rollcall.db"));
+        csv(&file, &shared::blocks(NUMBERS));
+        import(&database(&path), &file, NUMBERS);
+        return write(folder.path(), &path);
+    }
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
     let imported = Time::now();
     write(folder.path(), &path);
@@ -346,7 +353,7 @@ fn synced(folder: &Path, path: &Path, writers: usize) {
 /// What a durable verb costs in time of processors, with the index after it.
 fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
     let replica = Arc::new(Replica::load(store.clone()).expect("loads"));
-    let mut round = 1_000;
+    let mut round = 200;
     let mut used = |writers: usize, each: usize| {
         let mut best = f64::INFINITY;
         for _ in 0..3 {
@@ -435,39 +442,9 @@ impl PeopleStore for Paced {
     }
 }
 
-impl Store for Paced {
-    fn health(&self) -> &rollcall::store::health::Health {
-        self.store.health()
-    }
-
-    fn survey(&self) -> Result<(), StoreError> {
-        self.store.survey()
-    }
-
-    fn probe(&self) {
-        self.store.probe();
-    }
-
-    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
-        let heads = self.heads.lock();
-        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
-        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
-    }
-
-    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.store.load(what, take)
-    }
-
+impl LogReads for Paced {
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
         self.store.partner(auth_id)
-    }
-
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
-        self.store.delete_over(over)
-    }
-
-    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
-        self.store.keep_row_digests(made, replace)
     }
 
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
@@ -482,10 +459,6 @@ impl Store for Paced {
         take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.store.follow(key, after, through, take)
-    }
-
-    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.store.write(target, entry, draft)
     }
 
     fn mentions(
@@ -513,8 +486,27 @@ impl Store for Paced {
         self.store.list(key, after, limit, skip, numbers)
     }
 
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.store.replay(key, through, take)
+    }
+
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
         self.store.version_at(key, time)
+    }
+}
+
+impl SideTables for Paced {
+    fn survey(&self) -> Result<(), StoreError> {
+        self.store.survey()
+    }
+
+    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
+        self.store.delete_over(over)
     }
 
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
@@ -577,16 +569,48 @@ impl Store for Paced {
         self.store.put_key_uses(uses)
     }
 
+    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.store.leaseholder(name)
+    }
+}
+
+impl Store for Paced {
+    fn health(&self) -> &rollcall::store::health::Health {
+        self.store.health()
+    }
+
+    fn probe(&self) {
+        self.store.probe();
+    }
+
+    fn heads(&self, _: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
+        let heads = self.heads.lock();
+        let due = (heads.0.elapsed().as_secs_f64() * CHANGES_PER_S) as usize;
+        Ok(due.min(heads.1.len()).checked_sub(1).map(|at| vec![heads.1[at]]))
+    }
+
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.store.load(what, take)
+    }
+
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
+        self.store.keep_row_digests(made, replace)
+    }
+
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.store.write_beside(key, at, draft)
+    }
+
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        self.store.write(target, entry, draft)
+    }
+
     fn backup(&self, to: &Path) -> Result<(), StoreError> {
         self.store.backup(to)
     }
 
     fn integrity(&self) -> Result<Vec<String>, StoreError> {
         self.store.integrity()
-    }
-
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.store.leaseholder(name)
     }
 
     fn shared(&self) -> bool {

@@ -353,6 +353,7 @@ impl CliError {
                 | StoreError::Newer { .. }
                 | StoreError::Unsupported { .. }
                 | StoreError::Damaged { .. }
+                | StoreError::Exists
                 | StoreError::Backup { .. } => CliError::Service(source.into()),
                 StoreError::Busy
                 | StoreError::Again { .. }

@@ -215,6 +215,16 @@ fn looks() -> Vec<(&'static str, Handler)> {
     ]
 }
 
+/// A form below a partner's pages: its address, its page, its guard and its handler.
+macro_rules! of_partner {
+    ($path:literal, $page:literal, $guard:expr, $handler:expr) => {
+        (
+            Posted::new(concat!("/console/p/{partner}/", $path), concat!("/console/p/{partner}/", $page), $guard),
+            $handler,
+        )
+    };
+}
+
 /// Every address that takes a form, with the page that the form is on and with
 /// its guard.
 fn posts() -> Vec<(Posted, Handler)> {
@@ -241,72 +251,25 @@ fn posts() -> Vec<(Posted, Handler)> {
             post(users::administrator_edit),
         ),
         (form("/console/platform/{partner}/{verb}", "/console/platform", Guard::Sensitive), post(platform::suspend)),
-        (form("/console/p/{partner}/keys", "/console/p/{partner}/keys", Guard::Sensitive), post(keys::create)),
-        (
-            form("/console/p/{partner}/keys/{id}/rotate", "/console/p/{partner}/keys", Guard::Sensitive),
-            post(keys::rotate),
-        ),
-        (
-            form("/console/p/{partner}/keys/{id}/revoke", "/console/p/{partner}/keys", Guard::Sensitive),
-            post(keys::revoke),
-        ),
-        (form("/console/p/{partner}/users", "/console/p/{partner}/users", Guard::Sensitive), post(users::create)),
-        (form("/console/p/{partner}/users/{id}", "/console/p/{partner}/users", Guard::Sensitive), post(users::edit)),
-        (
-            form("/console/p/{partner}/settings/quarantine", "/console/p/{partner}/settings", Guard::Session),
-            post(settings::quarantine),
-        ),
-        (
-            form("/console/p/{partner}/settings/billing", "/console/p/{partner}/settings", Guard::Session),
-            post(settings::billing),
-        ),
-        (form("/console/p/{partner}/numbers", "/console/p/{partner}/numbers?new", Guard::Session), post(stock::add)),
-        (form("/console/p/{partner}/numbers/bulk", "/console/p/{partner}/numbers", Guard::Session), post(bulk::form)),
-        (
-            form("/console/p/{partner}/numbers/bulk/preview", "/console/p/{partner}/numbers", Guard::Session),
-            post(bulk::preview),
-        ),
-        (
-            form("/console/p/{partner}/numbers/views/{verb}", "/console/p/{partner}/numbers", Guard::Session),
-            post(numbers::views),
-        ),
-        (
-            form(
-                "/console/p/{partner}/numbers/{number}/{verb}",
-                "/console/p/{partner}/numbers/{number}",
-                Guard::Session,
-            ),
-            post(number::act),
-        ),
-        (
-            form("/console/p/{partner}/customers", "/console/p/{partner}/customers?new", Guard::Session),
-            post(customers::create),
-        ),
-        (
-            form("/console/p/{partner}/customers/{id}/{verb}", "/console/p/{partner}/customers/{id}", Guard::Session),
-            post(customers::act),
-        ),
-        (
-            form("/console/p/{partner}/applications", "/console/p/{partner}/applications?new", Guard::Session),
-            post(routes::create),
-        ),
-        (
-            form(
-                "/console/p/{partner}/applications/{id}/{verb}",
-                "/console/p/{partner}/applications/{id}",
-                Guard::Session,
-            ),
-            post(routes::act),
-        ),
-        (form("/console/p/{partner}/trunks", "/console/p/{partner}/trunks?new", Guard::Session), post(routes::create)),
-        (
-            form("/console/p/{partner}/trunks/{id}/{verb}", "/console/p/{partner}/trunks/{id}", Guard::Session),
-            post(routes::act),
-        ),
-        (
-            form("/console/p/{partner}/jobs/{id}/{step}", "/console/p/{partner}/jobs/{id}", Guard::Session),
-            post(jobs::step),
-        ),
+        of_partner!("keys", "keys", Guard::Sensitive, post(keys::create)),
+        of_partner!("keys/{id}/rotate", "keys", Guard::Sensitive, post(keys::rotate)),
+        of_partner!("keys/{id}/revoke", "keys", Guard::Sensitive, post(keys::revoke)),
+        of_partner!("users", "users", Guard::Sensitive, post(users::create)),
+        of_partner!("users/{id}", "users", Guard::Sensitive, post(users::edit)),
+        of_partner!("settings/quarantine", "settings", Guard::Session, post(settings::quarantine)),
+        of_partner!("settings/billing", "settings", Guard::Session, post(settings::billing)),
+        of_partner!("numbers", "numbers?new", Guard::Session, post(stock::add)),
+        of_partner!("numbers/bulk", "numbers", Guard::Session, post(bulk::form)),
+        of_partner!("numbers/bulk/preview", "numbers", Guard::Session, post(bulk::preview)),
+        of_partner!("numbers/views/{verb}", "numbers", Guard::Session, post(numbers::views)),
+        of_partner!("numbers/{number}/{verb}", "numbers/{number}", Guard::Session, post(number::act)),
+        of_partner!("customers", "customers?new", Guard::Session, post(customers::create)),
+        of_partner!("customers/{id}/{verb}", "customers/{id}", Guard::Session, post(customers::act)),
+        of_partner!("applications", "applications?new", Guard::Session, post(routes::create)),
+        of_partner!("applications/{id}/{verb}", "applications/{id}", Guard::Session, post(routes::act)),
+        of_partner!("trunks", "trunks?new", Guard::Session, post(routes::create)),
+        of_partner!("trunks/{id}/{verb}", "trunks/{id}", Guard::Session, post(routes::act)),
+        of_partner!("jobs/{id}/{step}", "jobs/{id}", Guard::Session, post(jobs::step)),
         (
             Posted {
                 files: true,
@@ -314,45 +277,17 @@ fn posts() -> Vec<(Posted, Handler)> {
             },
             post(imports::give),
         ),
-        (
-            form("/console/p/{partner}/import/{id}/{step}", "/console/p/{partner}/import/{id}", Guard::Session),
-            post(imports::step),
-        ),
-        (
-            form(
-                "/console/p/{partner}/changes/{version}/undo",
-                "/console/p/{partner}/changes/{version}",
-                Guard::Session,
-            ),
-            post(changes::undo),
-        ),
-        (
-            form("/console/p/{partner}/checks/{id}/acknowledge", "/console/p/{partner}/checks", Guard::Session),
-            post(checks::acknowledge),
-        ),
-        (
-            form("/console/p/{partner}/checks/schedules", "/console/p/{partner}/checks/schedules", Guard::Session),
-            post(schedules::create),
-        ),
-        (
-            form(
-                "/console/p/{partner}/checks/schedules/{id}/{verb}",
-                "/console/p/{partner}/checks/schedules/{id}",
-                Guard::Session,
-            ),
-            post(schedules::act),
-        ),
-        (
-            form("/console/p/{partner}/checks/webhooks", "/console/p/{partner}/checks/webhooks", Guard::Sensitive),
-            post(webhooks::create),
-        ),
-        (
-            form(
-                "/console/p/{partner}/checks/webhooks/{id}/{verb}",
-                "/console/p/{partner}/checks/webhooks/{id}",
-                Guard::SensitiveVerbs(&["edit", "rotate", "remove"]),
-            ),
-            post(webhooks::act),
+        of_partner!("import/{id}/{step}", "import/{id}", Guard::Session, post(imports::step)),
+        of_partner!("changes/{version}/undo", "changes/{version}", Guard::Session, post(changes::undo)),
+        of_partner!("checks/{id}/acknowledge", "checks", Guard::Session, post(checks::acknowledge)),
+        of_partner!("checks/schedules", "checks/schedules", Guard::Session, post(schedules::create)),
+        of_partner!("checks/schedules/{id}/{verb}", "checks/schedules/{id}", Guard::Session, post(schedules::act)),
+        of_partner!("checks/webhooks", "checks/webhooks", Guard::Sensitive, post(webhooks::create)),
+        of_partner!(
+            "checks/webhooks/{id}/{verb}",
+            "checks/webhooks/{id}",
+            Guard::SensitiveVerbs(&["edit", "rotate", "remove"]),
+            post(webhooks::act)
         ),
     ]
 }

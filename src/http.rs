@@ -73,6 +73,7 @@ use crate::service::{self, Replica, token};
 use crate::trace::{self, TracedRequest};
 use bodies::{Allowance, Bodies};
 use error::ApiError;
+pub use error::causes;
 use live::LiveSettings;
 use server::{Certificate, Limits, Peer, Served, Server};
 use told::{ResponseMeta, TOLD};

@@ -286,6 +286,32 @@ fn row(number: E164, version: u64, profile: Index, dates: Dates) -> UnpackedRow 
     UnpackedRow { number, profile, version, assigned_at, expires_at, since, until }
 }
 
+/// One number with what it refers to, and no index of it.
+pub struct NumberAlone {
+    names: Snapshot,
+    row: UnpackedRow,
+}
+
+impl NumberAlone {
+    pub fn new(
+        mut names: Snapshot,
+        account: Option<Account>,
+        application: Option<Application>,
+        trunk: Option<Trunk>,
+        (number, version, record): (E164, u64, &Record),
+    ) -> Result<NumberAlone, Misfit> {
+        account.into_iter().for_each(|account| Arc::make_mut(&mut names.accounts).put(account));
+        application.into_iter().for_each(|application| Arc::make_mut(&mut names.applications).put(application));
+        trunk.into_iter().for_each(|trunk| Arc::make_mut(&mut names.trunks).put(trunk));
+        let row = names.row(number, version, record)?;
+        Ok(NumberAlone { names, row })
+    }
+
+    pub fn row(&self, now: Time) -> NumberRef<'_> {
+        NumberRef { snapshot: &self.names, profile: self.names.profile(self.row.profile), row: self.row, now }
+    }
+}
+
 /// How many numbers an account holds, by status.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct StatusCounts {
@@ -322,24 +348,6 @@ impl Snapshot {
             beside: RenderCache::default(),
             called: Arc::default(),
         }
-    }
-
-    /// One number and what it refers to, to show it by itself.
-    pub fn of_one(
-        key: PartnerKey,
-        partner: Partner,
-        account: Option<Account>,
-        application: Option<Application>,
-        trunk: Option<Trunk>,
-        (number, version, record): (E164, u64, &Record),
-    ) -> Result<Snapshot, Misfit> {
-        let mut loader = Loader::new(Snapshot::empty(key, version, GENESIS, partner));
-        let snapshot = &mut loader.snapshot;
-        account.into_iter().for_each(|account| Arc::make_mut(&mut snapshot.accounts).put(account));
-        application.into_iter().for_each(|application| Arc::make_mut(&mut snapshot.applications).put(application));
-        trunk.into_iter().for_each(|trunk| Arc::make_mut(&mut snapshot.trunks).put(trunk));
-        loader.number(number, version, record)?;
-        Ok(loader.finish())
     }
 
     /// The snapshot that a partner's first change makes.

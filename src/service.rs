@@ -29,11 +29,15 @@ use crate::domain::{
     KeyId, Partner, PartnerId, PartnerKey, Scope, Setting, State, Time, Trunk, Verb, setting,
 };
 use crate::routing::Policy;
+pub use crate::store::Done;
 use crate::store::people::AuditEntry;
-use crate::store::{Abort, Answered, Load, Loaded, LogEntry, Store, Transaction, WriteTarget};
+use crate::store::{
+    Answered, Decision, DraftError, Load, Loaded, LogEntry, SideWrites, Store, Transaction, WriteTarget,
+};
 
 use crate::trace;
 
+use crate::inventory::NumberAlone;
 pub use crate::inventory::{NumberRef, Snapshot};
 pub use crate::store::StoreError;
 pub use crate::store::waiting::SERVING;
@@ -93,8 +97,6 @@ pub enum ServiceError {
     /// Not one of its numbers could be put back.
     #[error("version {version} cannot be undone: {}", not_undone(.stays))]
     NotUndone { version: u64, rows: Vec<verbs::undo::RefusedUndo>, stays: Vec<String> },
-    #[error("this was a dry run")]
-    DryRun,
     #[error("the idempotency key was used for another request")]
     KeyReused,
     /// What was asked about is committed and not yet in this node's memory.
@@ -104,6 +106,15 @@ pub enum ServiceError {
     Abandoned,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl DraftError for ServiceError {
+    fn store(self) -> Result<StoreError, ServiceError> {
+        match self {
+            ServiceError::Store(error) => Ok(error),
+            refusal => Err(refusal),
+        }
+    }
 }
 
 fn describe(errors: &[FieldError]) -> String {
@@ -247,12 +258,12 @@ pub struct ShownNumber {
     /// Whether it has just come in.
     pub created: bool,
     at: Time,
-    snapshot: Snapshot,
+    alone: NumberAlone,
 }
 
 impl ShownNumber {
     pub fn row(&self) -> NumberRef<'_> {
-        self.snapshot.get(self.number, self.at).expect("the snapshot was made of this number")
+        self.alone.row(self.at)
     }
 }
 
@@ -270,13 +281,6 @@ pub enum WriteOutcome {
     Done { shown: VerbOutcome, version: Option<u64>, rendered: Option<Rendered> },
     /// Before, by a request of which this is a retry.
     Again(Rendered),
-}
-
-/// A verb's result and the version it made; no version if it changed nothing.
-#[derive(Debug)]
-pub struct Done<T> {
-    pub value: T,
-    pub version: Option<u64>,
 }
 
 /// What a new key shall be.
@@ -446,7 +450,7 @@ impl Service {
         LogEntry { at: self.now(), actor, request_id, verb, from: self.from }
     }
 
-    /// Runs one write and hands out what it decided.
+    /// Runs one write and returns what it decided.
     fn write<T: Send>(
         &self,
         target: WriteTarget,
@@ -463,44 +467,49 @@ impl Service {
         entry: LogEntry,
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<T, ServiceError> + Send,
     ) -> Result<Done<T>, ServiceError> {
+        self.decide(target, entry, |transaction| draft(transaction).map(Decision::Commit))
+    }
+
+    /// The same of a draft that may leave all as it is.
+    fn decide<T: Send>(
+        &self,
+        target: WriteTarget,
+        entry: LogEntry,
+        draft: impl FnMut(&mut dyn Transaction) -> Result<Decision<T>, ServiceError> + Send,
+    ) -> Result<Done<T>, ServiceError> {
         let span = trace::child("verb");
         span.set("rollcall.verb", &entry.verb);
-        let mut decided = None;
-        let result = self.store.write(
-            target.clone(),
-            entry,
-            Box::new(|transaction| match draft(transaction) {
-                Ok(value) => {
-                    decided = Some(Ok(value));
-                    Ok(())
-                }
-                Err(ServiceError::Store(error)) => Err(Abort::Store(error)),
-                Err(refusal) => {
-                    decided = Some(Err(refusal));
-                    Err(Abort::Refused)
-                }
-            }),
-        );
-        if let Ok(Some(version)) = &result {
+        let done = self.store.draft(target.clone(), entry, draft);
+        ended(&span, done.as_ref().err());
+        if let Ok(Done { version: Some(version), .. }) = &done {
             span.number("rollcall.version", *version as i64);
         }
-        match (result, decided) {
-            (Ok(version), Some(Ok(value))) => Ok(Done { value, version }),
-            (Err(Abort::Store(error)), _) => {
-                span.failed(&error);
-                Err(error.into())
+        match (done, target) {
+            (Err(ServiceError::Store(StoreError::Exists)), WriteTarget::New(partner)) => {
+                Err(ServiceError::PartnerExists { partner })
             }
-            (_, Some(Err(refusal))) => {
-                span.set("rollcall.outcome", &"refused");
-                Err(refusal)
-            }
-            (_, _) => match target {
-                WriteTarget::New(partner) => Err(ServiceError::PartnerExists { partner }),
-                WriteTarget::Partner(key) => {
-                    Err(StoreError::Corrupt { what: format!("a write to partner {key} ended without a result") }.into())
-                }
-            },
+            (done, _) => done,
         }
+    }
+
+    /// Runs one write beside the log and returns what it decided.
+    fn write_beside<T: Send>(
+        &self,
+        key: PartnerKey,
+        mut draft: impl FnMut(&mut dyn SideWrites) -> Result<T, ServiceError> + Send,
+    ) -> Result<T, ServiceError> {
+        self.decide_beside(key, |transaction| draft(transaction).map(Decision::Commit))
+    }
+
+    fn decide_beside<T: Send>(
+        &self,
+        key: PartnerKey,
+        draft: impl FnMut(&mut dyn SideWrites) -> Result<Decision<T>, ServiceError> + Send,
+    ) -> Result<T, ServiceError> {
+        let span = trace::child("verb");
+        let done = self.store.draft_beside(key, self.now(), draft);
+        ended(&span, done.as_ref().err());
+        done
     }
 
     /// Runs a verb of the management API: once, if it may be retried, and seen
@@ -511,35 +520,70 @@ impl Service {
         verb: Verb,
         mut draft: impl FnMut(&mut dyn Transaction) -> Result<VerbOutcome, ServiceError> + Send,
     ) -> Result<WriteOutcome, ServiceError> {
-        enum Decided {
-            Now(VerbOutcome, Option<Rendered>),
-            Before(Rendered),
-        }
-        let mut tried = None;
-        let done = self.write(WriteTarget::Partner(key), verb, |transaction| {
-            if self.dry_run {
-                tried = Some(draft(transaction)?);
-                return Err(ServiceError::DryRun);
-            }
-            let Some(retry) = &self.retry else { return Ok(Decided::Now(draft(transaction)?, None)) };
-            let since = Time::now().plus(-RETRY_SECONDS);
-            if let Some(Answered { fingerprint, status, etag, body }) = transaction.answered(&retry.key, since)? {
-                return match fingerprint == retry.fingerprint {
-                    true => Ok(Decided::Before(Rendered { status, etag, body })),
-                    false => Err(ServiceError::KeyReused),
-                };
+        let done = self.decide(WriteTarget::Partner(key), self.entry(verb), |transaction| {
+            if let Some(before) = self.answered(transaction)? {
+                return Ok(Decision::Commit(before));
             }
             let shown = draft(transaction)?;
-            let rendered = (retry.render)(&shown);
+            self.answer(transaction, shown)
+        });
+        self.managed(key, done)
+    }
+
+    /// The same of a verb that changes only what is beside the log.
+    fn manage_beside(
+        &self,
+        key: PartnerKey,
+        mut draft: impl FnMut(&mut dyn SideWrites) -> Result<VerbOutcome, ServiceError> + Send,
+    ) -> Result<WriteOutcome, ServiceError> {
+        let done = self.decide_beside(key, |transaction| {
+            if let Some(before) = self.answered(transaction)? {
+                return Ok(Decision::Commit(before));
+            }
+            let shown = draft(transaction)?;
+            self.answer(transaction, shown)
+        });
+        self.managed(key, done.map(|value| Done { value, version: None }))
+    }
+
+    /// The answer to the request of which this is a retry.
+    fn answered(&self, transaction: &mut dyn SideWrites) -> Result<Option<WriteOutcome>, ServiceError> {
+        let Some(retry) = self.retry.as_ref().filter(|_| !self.dry_run) else { return Ok(None) };
+        let since = Time::now().plus(-RETRY_SECONDS);
+        let Some(Answered { fingerprint, status, etag, body }) = transaction.answered(&retry.key, since)? else {
+            return Ok(None);
+        };
+        match fingerprint == retry.fingerprint {
+            true => Ok(Some(WriteOutcome::Again(Rendered { status, etag, body }))),
+            false => Err(ServiceError::KeyReused),
+        }
+    }
+
+    /// Keeps the answer of a verb for retries.
+    fn answer(
+        &self,
+        transaction: &mut dyn SideWrites,
+        shown: VerbOutcome,
+    ) -> Result<Decision<WriteOutcome>, ServiceError> {
+        if self.dry_run {
+            return Ok(Decision::RollBack(WriteOutcome::Done { shown, version: None, rendered: None }));
+        }
+        let rendered = self.retry.as_ref().map(|retry| (retry, (retry.render)(&shown)));
+        if let Some((retry, rendered)) = &rendered {
             let (fingerprint, Rendered { status, etag, body }) = (retry.fingerprint, rendered.clone());
             transaction.put_answered(&retry.key, &Answered { fingerprint, status, etag, body })?;
-            Ok(Decided::Now(shown, Some(rendered)))
-        });
-        if let (Err(ServiceError::DryRun), Some(shown)) = (&done, tried) {
-            self.catch_up(key)?;
-            return Ok(WriteOutcome::Done { shown, version: None, rendered: None });
         }
-        let done = match done {
+        let rendered = rendered.map(|(_, rendered)| rendered);
+        Ok(Decision::Commit(WriteOutcome::Done { shown, version: None, rendered }))
+    }
+
+    /// Lets this node's reads see what a verb did.
+    fn managed(
+        &self,
+        key: PartnerKey,
+        done: Result<Done<WriteOutcome>, ServiceError>,
+    ) -> Result<WriteOutcome, ServiceError> {
+        let Done { value, version } = match done {
             Ok(done) => done,
             Err(error @ ServiceError::Store(_)) => return Err(error),
             // A refusal says how things stand in the database, which may be news
@@ -549,15 +593,15 @@ impl Service {
                 return Err(refusal);
             }
         };
-        if let Some(replica) = &self.replica {
-            match done.version {
-                Some(version) => replica.reach(key, version),
-                None => replica.follow(),
-            }
+        match (&self.replica, version) {
+            (_, None) if self.dry_run => self.catch_up(key)?,
+            (Some(replica), Some(version)) => replica.reach(key, version),
+            (Some(replica), None) => replica.follow(),
+            (None, _) => {}
         }
-        Ok(match done.value {
-            Decided::Now(shown, rendered) => WriteOutcome::Done { shown, version: done.version, rendered },
-            Decided::Before(rendered) => WriteOutcome::Again(rendered),
+        Ok(match value {
+            WriteOutcome::Done { shown, rendered, .. } => WriteOutcome::Done { shown, version, rendered },
+            again => again,
         })
     }
 
@@ -694,8 +738,8 @@ impl Service {
 
     fn note_in_audit(&self, key: PartnerKey, what: &str, about: &str, refused: Option<Arc<str>>) {
         let entry = self.audit_entry(key, what, about, refused);
-        let noted = self.store.people_write(&mut |people| Ok(people.put_audit(&entry)?));
-        if let Err(Abort::Store(error)) = noted {
+        let noted: Result<(), StoreError> = self.store.draft_people(|people| people.put_audit(&entry));
+        if let Err(error) = noted {
             tracing::error!(error = &error as &dyn std::error::Error, what, about, "not written to the audit trail");
         }
     }
@@ -806,6 +850,15 @@ impl Service {
         });
         self.audit_refusal(of, "key.revoke", id, &done);
         done
+    }
+}
+
+/// Notes how the span of a write ended.
+fn ended(span: &trace::Span, error: Option<&ServiceError>) {
+    match error {
+        None | Some(ServiceError::Store(StoreError::Exists)) => {}
+        Some(ServiceError::Store(error)) => span.failed(error),
+        Some(_) => span.set("rollcall.outcome", &"refused"),
     }
 }
 

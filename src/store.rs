@@ -10,6 +10,9 @@
 //! not block go through `service`. Deliberately absent: listing. Every list is
 //! answered by `inventory`.
 
+mod beside;
+mod draft;
+mod entities;
 mod group;
 pub mod health;
 mod history;
@@ -19,8 +22,10 @@ pub mod people;
 pub mod postgres;
 mod rows;
 mod runs;
+mod sql;
 pub mod sqlite;
 mod tally;
+mod transaction;
 pub mod waiting;
 
 use std::collections::BTreeSet;
@@ -29,11 +34,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::change::{Digest, GENESIS};
+pub use self::beside::SideTables;
+pub use self::draft::{Decision, Done, DraftError};
+pub use self::history::LogReads;
+use crate::domain::change::Digest;
+use crate::domain::runs::runs as runs_of;
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Change, Dates, E164, EntityChange, Group,
-    KeptDigest, Key, KeyId, Logged, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest,
-    RunChange, Setting, Time, Trunk, TrunkId, Verb,
+    Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, KeptDigest, Key,
+    KeyId, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest, RunChange, Setting, Time, Trunk,
+    TrunkId, Verb,
 };
 
 /// What can go wrong below the verbs.
@@ -131,6 +140,8 @@ pub enum StoreError {
     Again { reason: Arc<str> },
     #[error("the database failed")]
     Postgres(#[source] Box<tokio_postgres::Error>),
+    #[error("the partner exists already")]
+    Exists,
     #[error("{what}")]
     Unsupported { what: &'static str },
 }
@@ -192,9 +203,6 @@ pub enum Ownership {
     Foreign,
 }
 
-/// How many numbers an engine that knows no runs is handed at a time, about.
-const NUMBERS_AT_ONCE: usize = 8_192;
-
 /// Who has some numbers that follow each other.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OwnedRun {
@@ -220,12 +228,9 @@ impl OwnedRun {
     }
 }
 
-/// The reads and writes of one write transaction, all within one partner.
-///
-/// What is put is written at once as rows and log, under the version that the
-/// transaction will have; all of it happens, or nothing. A change to credentials
-/// is in the audit trail with it ([`people::audit_of`]).
-pub trait Transaction {
+/// The reads of one write, all within one partner, which nobody else changes
+/// meanwhile. A preview answers them from a snapshot.
+pub trait PartnerReads {
     /// The version that this write makes, if it changes anything.
     fn version(&self) -> u64;
     /// The time under which it is logged: the entry's, or that of the
@@ -240,53 +245,35 @@ pub trait Transaction {
     fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError>;
     fn acknowledgement(&mut self, finding: &str) -> Result<Option<Acknowledgement>, StoreError>;
     fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError>;
-    /// Who has each of these numbers; they must be sorted.
-    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError>;
-    /// The same by runs, which must be sorted: all numbers that are wanted, in order,
-    /// in runs of one owner. An engine whose rows are runs reads them so.
-    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
-        let (mut owned, mut numbers): (Vec<OwnedRun>, Vec<E164>) = Default::default();
-        for group in wanted.iter().flat_map(|run| run.by_group()) {
-            numbers.extend(group.numbers());
-            if numbers.len() >= NUMBERS_AT_ONCE {
-                owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
-                numbers.clear();
-            }
-        }
-        owned.extend(OwnedRun::all(&numbers, &self.numbers(&numbers)?));
-        Ok(owned)
+    /// Who has these runs of numbers, which must be sorted: all numbers that are
+    /// wanted, in order, in runs of one owner.
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError>;
+    /// The same of single numbers, which must be sorted.
+    fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
+        let owned = self.owners(&runs_of(wanted.iter().copied()))?;
+        let each = |OwnedRun { run, owner }: OwnedRun| std::iter::repeat_n(owner, run.count as usize);
+        Ok(owned.into_iter().flat_map(each).collect())
     }
-    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
-    /// As [`Transaction::put_numbers`], by runs of numbers that change alike.
-    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
-        let mut numbers: Vec<NumberChange> = Vec::new();
-        for (change, group) in changes.iter().flat_map(|change| change.run().by_group().map(move |run| (change, run))) {
-            let begins = numbers.last().is_none_or(|last| Group::of(last.number) != Group::of(group.first));
-            if begins && numbers.len() >= NUMBERS_AT_ONCE {
-                self.put_numbers(&numbers)?;
-                numbers.clear();
-            }
-            numbers.extend(change.of(group).numbers());
-        }
-        self.put_numbers(&numbers)
-    }
-    /// Writes number changes, sorted, each number once. A number that is put
-    /// again in one transaction is one change in the log, from the first
-    /// `before` to the last `after`.
-    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError>;
     /// How many numbers of the account are active and have not expired at `now`,
     /// counted up to `enough` or a little further. From counts that are kept
     /// with the numbers: it reads `enough` rows at most.
     fn active_numbers(&mut self, account: &AccountId, now: Time, enough: u64) -> Result<u64, StoreError>;
-    /// Whether the account holds a number, or one is reserved for it at `now`.
-    /// From the same counts.
-    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
-    /// The numbers that the account holds or that are reserved for it, in
-    /// order. Reads them all.
-    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
-    /// To which applications and trunks numbers of the partner route. Reads all
-    /// of the partner's numbers.
-    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
+}
+
+/// What the rules of numbers need, of a write or of its preview.
+pub trait NumberPuts: PartnerReads {
+    /// Writes changes of runs of numbers, sorted, each number once. A number that is
+    /// put again in one transaction is one change in the log, from the first
+    /// `before` to the last `after`.
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError>;
+    /// The same of single numbers.
+    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
+        self.put_runs(&RunChange::all(changes.iter().cloned()))
+    }
+}
+
+/// The writes beside the log, which has no entry of them.
+pub trait SideWrites: PartnerReads {
     /// What was answered under an idempotency key at or after `since`.
     fn answered(&mut self, key: &str, since: Time) -> Result<Option<Answered>, StoreError>;
     /// Keeps the answer to this write under its idempotency key, in the place
@@ -306,6 +293,24 @@ pub trait Transaction {
     /// Writes an entry of the audit trail for what this write changes outside the
     /// log; it exists only if the write is committed.
     fn put_audit(&mut self, entry: &people::AuditEntry) -> Result<(), StoreError>;
+}
+
+/// The reads and writes of one write transaction.
+///
+/// What is put is written at once as rows and log, under the version that the
+/// transaction will have; all of it happens, or nothing. A change to credentials
+/// is in the audit trail with it ([`people::audit_of`]).
+pub trait Transaction: NumberPuts + SideWrites {
+    fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError>;
+    /// Whether the account holds a number, or one is reserved for it at `now`.
+    /// From the same counts.
+    fn has_numbers(&mut self, account: &AccountId, now: Time) -> Result<bool, StoreError>;
+    /// The numbers that the account holds or that are reserved for it, in
+    /// order. Reads them all.
+    fn numbers_of(&mut self, account: &AccountId) -> Result<Vec<E164>, StoreError>;
+    /// To which applications and trunks numbers of the partner route. Reads all
+    /// of the partner's numbers.
+    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError>;
 }
 
 /// To what numbers of a partner route.
@@ -390,6 +395,9 @@ pub struct LoggedChange {
 /// A write: looks at what is, and puts what shall be. It may run again from the
 /// start if the engine has to retry, so it keeps nothing from an earlier run.
 pub type Draft<'a> = Box<dyn FnMut(&mut dyn Transaction) -> Result<(), Abort> + Send + 'a>;
+
+/// The same beside the log.
+pub type SideDraft<'a> = Box<dyn FnMut(&mut dyn SideWrites) -> Result<(), Abort> + Send + 'a>;
 
 /// How much [`Store::load`] reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -577,7 +585,7 @@ pub fn follow<E: From<StoreError>>(
     }
 }
 
-pub trait Store: people::PeopleStore + Send + Sync + 'static {
+pub trait Store: LogReads + SideTables + people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment: partners first. A row that cannot be
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;
@@ -611,16 +619,8 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
         true
     }
 
-    /// The place of the partner that has an id; `StoreError::Corrupt` if its row
-    /// cannot be understood.
-    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
     /// What this process knows of unreadable rows and of the last write.
     fn health(&self) -> &health::Health;
-
-    /// Reads every row of every table but numbers and the log, and counts in
-    /// [`Store::health`] those that cannot be understood. Costs what the tables
-    /// are large.
-    fn survey(&self) -> Result<(), StoreError>;
 
     /// Makes a small write, so that a store whose last write failed finds out
     /// whether writes succeed again.
@@ -631,152 +631,13 @@ pub trait Store: people::PeopleStore + Send + Sync + 'static {
     /// Returns how many were kept.
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError>;
 
-    /// The version that a partner has now; 0 if there is no such partner. What
-    /// an earlier read of this process found beside the log was written with
-    /// this version or an older one.
-    fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
-
-    /// Hands over a partner's log after a version up to another, oldest first,
-    /// in pieces: an entry may change a million numbers. An entry that cannot be
-    /// understood is `StoreError::Corrupt`. An error of `take` ends it.
-    fn follow(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        through: u64,
-        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError>;
-
-    /// The same, at most `limit` entries, each whole: for those that are known
-    /// to be small, and for tests.
-    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
-        let mut log: Vec<Logged> = Vec::new();
-        self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
-            match (piece, log.last_mut()) {
-                (LogPiece::Entry { version, entry, entities, previous }, _) => {
-                    let LogEntry { at, actor, request_id, verb, from: _ } = entry;
-                    let numbers = Vec::new();
-                    let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
-                    log.push(Logged { change, previous, digest: GENESIS });
-                }
-                (LogPiece::Numbers(runs), Some(last)) => {
-                    last.change.numbers.extend(runs.iter().flat_map(RunChange::numbers));
-                }
-                (LogPiece::End { digest }, Some(last)) => {
-                    last.change.numbers.sort_unstable_by_key(|change| change.number);
-                    last.digest = digest;
-                }
-                (LogPiece::Numbers(_) | LogPiece::End { .. }, None) => {}
-            }
-            Ok(())
-        })?;
-        Ok(log)
-    }
-
     /// Runs a write and returns the version it made, once that is durable;
     /// `None` if it put nothing into the log; what it put beside the log is
     /// durable too.
     fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort>;
 
-    /// Goes back through the changes of entities up to a version, the latest
-    /// first, where the text of the entities has `mention` in it; until `take`
-    /// says that it has enough. Reads nothing of numbers.
-    fn mentions(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        mention: &str,
-        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
-    ) -> Result<(), StoreError>;
-
-    /// A number's life within a partner, oldest first.
-    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError>;
-
-    /// A partner's log after a version, oldest first, at most `limit` entries,
-    /// each with `numbers` of its numbers from the one at `skip`.
-    fn list(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        limit: usize,
-        skip: u64,
-        numbers: usize,
-    ) -> Result<Vec<LoggedChange>, StoreError>;
-
-    /// Replays a partner's log up to a version, oldest first, in pieces: for callers
-    /// that read millions of numbers and keep little of each.
-    ///
-    /// An engine that can hand over a large change without holding all of it
-    /// does so; this reads one entry at a time.
-    fn replay(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut version = 0;
-        while version < through
-            && let Some(Logged { change, .. }) = self.log(key, version, 1)?.pop()
-            && change.version <= through
-        {
-            version = change.version;
-            let Change { at, actor, request_id, verb, .. } = change;
-            let entry = LogEntry { at, actor, request_id, verb, from: None };
-            take(&entry, Replayed::Entities(&change.entities))?;
-            for NumberChange { number, after, .. } in &change.numbers {
-                take(&entry, Replayed::Numbers { first: *number, count: 1, after: after.as_ref() })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The version that a partner had at the end of the second `time`; 0
-    /// before its first change. Its cost follows the number of later changes.
-    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError>;
-
-    /// A partner's jobs, newest first, `limit` of them after `skip`, and how
-    /// many there are.
-    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError>;
-    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError>;
-    /// A job's batches from one on, at most `limit`, each with its place.
-    fn job_batches(&self, key: PartnerKey, id: &str, from: u64, limit: usize)
-    -> Result<Vec<(u64, String)>, StoreError>;
-    /// The open jobs of all partners, oldest first.
-    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError>;
-
-    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError>;
-    /// A partner's documents of a kind, at most `limit`.
-    fn documents(
-        &self,
-        key: PartnerKey,
-        kind: &str,
-        walk: DocumentWalk<'_>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError>;
-    /// The documents of a kind, of all partners, that are due at `now`, longest
-    /// due first, at most `limit`.
-    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError>;
-
-    /// Acquires a lease for so many seconds, or renews it for its holder.
-    /// Times are the engine's own, so processes with different clocks agree.
-    /// Waits for other writers as [`Store::write`] does.
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError>;
-    /// Gives a lease back before its time. Waits for other writers as
-    /// [`Store::write`] does.
-    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
-    /// Who has a lease now, if anybody.
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError>;
-
-    /// Deletes some of what is over, in one short transaction that gives way to
-    /// writers, and returns how many rows it deleted. Called until that is 0.
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError>;
-
-    /// Lets go of answers kept before `before`.
-    fn forget_answered(&self, before: Time) -> Result<(), StoreError>;
-
-    /// When each key was last used; outside the log.
-    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError>;
-    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError>;
+    /// Runs a write beside the log, and returns once that is durable.
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort>;
 
     /// Writes a consistent copy to a new file, while others read and write.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;

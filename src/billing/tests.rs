@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Account, NumberType, Record, State, Tags};
+use crate::domain::{Account, NumberType, Record, State};
 
 const DAY: i64 = 86_400;
 
@@ -27,21 +27,7 @@ fn money(minor: i64, currency: &str) -> Money {
 }
 
 fn free() -> Record {
-    Record {
-        state: State::Available,
-        account: None,
-        application: None,
-        trunk: None,
-        number_type: NumberType::Local,
-        country: None,
-        region: None,
-        cost: Some(money(50_000, "INR")),
-        assigned_at: None,
-        expires_at: None,
-        since: time("2026-01-01"),
-        until: None,
-        tags: Tags::default(),
-    }
+    Record { cost: Some(money(50_000, "INR")), ..Record::bare(State::Available, NumberType::Local, time("2026-01-01")) }
 }
 
 fn held(account: &str, rate: Money, assigned_at: Time) -> Record {

@@ -213,7 +213,7 @@ impl Stated {
 mod tests {
     use super::*;
     use crate::billing::{Calendar, Ledger, Month, Proration};
-    use crate::domain::{Direction, Money, NumberType, Record, State, Tags};
+    use crate::domain::{Direction, Money, NumberType, Record, State};
 
     fn time(text: &str) -> Time {
         text.parse().expect("a time")
@@ -227,19 +227,10 @@ mod tests {
 
     fn held(account: &str, at: Time) -> Record {
         Record {
-            state: State::Active,
             account: Some(account.parse().expect("an id")),
-            application: None,
-            trunk: None,
-            number_type: NumberType::Local,
-            country: None,
-            region: None,
             cost: Some(Money { minor: 10_000, currency: "INR".parse().expect("a currency") }),
             assigned_at: Some(at),
-            expires_at: None,
-            since: at,
-            until: None,
-            tags: Tags::default(),
+            ..Record::bare(State::Active, NumberType::Local, at)
         }
     }
 

@@ -54,11 +54,7 @@ impl Verify {
 /// Refuses a database without partners and people: where one is expected, its
 /// contents are lost.
 fn refuse_empty(store: &dyn Store, global: &Global) -> Result<(), CliError> {
-    let mut people = false;
-    store.people_read(&mut |read| {
-        people = !read.users(None)?.is_empty();
-        Ok(())
-    })?;
+    let people = store.read_people(|read| Ok(!read.users(None)?.is_empty()))?;
     if people || !store.heads(true)?.unwrap_or_default().is_empty() {
         return Ok(());
     }

@@ -185,15 +185,7 @@ fn shown_end(text: &str, chars: usize) -> String {
 }
 
 /// An error with its causes, on one line.
-pub fn reasons(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
+pub use crate::http::causes as reasons;
 
 /// Rows under headings, in columns as wide as they need to be.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {

@@ -528,7 +528,7 @@ fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
 mod tests {
     use super::*;
     use crate::billing::Ledger;
-    use crate::domain::{E164, Money, NumberType, Record, State, Tags, Time};
+    use crate::domain::{E164, Money, NumberType, Record, State, Time};
 
     fn bill(count: u64, now: Time) -> Arc<Bill> {
         let at: Time = "2026-03-01T00:00:00Z".parse().expect("a time");
@@ -536,19 +536,10 @@ mod tests {
         let calendar = Calendar::default();
         let mut ledger = Ledger::new(&calendar, calendar.period(month).whole());
         let record = Record {
-            state: State::Active,
             account: Some("MA_<1>".parse().expect("an id")),
-            application: None,
-            trunk: None,
-            number_type: NumberType::Local,
-            country: None,
-            region: None,
             cost: Some(Money { minor: 1_250, currency: "KWD".parse().expect("a currency") }),
             assigned_at: Some(at),
-            expires_at: None,
-            since: at,
-            until: None,
-            tags: Tags::default(),
+            ..Record::bare(State::Active, NumberType::Local, at)
         };
         ledger.numbers(at, E164::new(442_079_460_000).expect("a number"), count, Some(&record));
         Arc::new(Bill::of(&calendar, month, Proration::Full, &ledger.finish(), now))

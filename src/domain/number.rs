@@ -178,6 +178,27 @@ pub struct Dates {
 }
 
 impl Record {
+    /// A number in a state, of which nothing else is known.
+    pub fn bare(state: State, number_type: NumberType, since: Time) -> Record {
+        let (account, application, trunk, country, region) = (None, None, None, None, None);
+        let (cost, assigned_at, expires_at, until, tags) = (None, None, None, None, Tags::default());
+        Record {
+            state,
+            account,
+            application,
+            trunk,
+            number_type,
+            country,
+            region,
+            cost,
+            assigned_at,
+            expires_at,
+            since,
+            until,
+            tags,
+        }
+    }
+
     pub fn dates(&self) -> Dates {
         let Record { assigned_at, expires_at, since, until, .. } = *self;
         Dates { assigned_at, expires_at, since, until }

@@ -438,19 +438,8 @@ mod tests {
 
     fn record(region: &str) -> Record {
         Record {
-            state: State::Available,
-            account: None,
-            application: None,
-            trunk: None,
-            number_type: NumberType::Local,
-            country: None,
             region: Some(region.into()),
-            cost: None,
-            assigned_at: None,
-            expires_at: None,
-            since: Time::new(1_700_000_000).expect("a time"),
-            until: None,
-            tags: Tags::default(),
+            ..Record::bare(State::Available, NumberType::Local, Time::new(1_700_000_000).expect("a time"))
         }
     }
 

@@ -346,19 +346,8 @@ mod tests {
 
     fn stock() -> Record {
         Record {
-            state: State::Available,
-            account: None,
-            application: None,
-            trunk: None,
-            number_type: NumberType::Local,
-            country: None,
-            region: None,
             cost: Some(Money { minor: 50_000, currency: "INR".parse().expect("a currency") }),
-            assigned_at: None,
-            expires_at: None,
-            since: time(0),
-            until: None,
-            tags: Tags::default(),
+            ..Record::bare(State::Available, NumberType::Local, time(0))
         }
     }
 

@@ -320,7 +320,6 @@ impl From<ServiceError> for ApiError {
             ServiceError::NoPartner { .. }
             | ServiceError::NoKey { .. }
             | ServiceError::PartnerExists { .. }
-            | ServiceError::DryRun
             | ServiceError::Store(_) => ApiError::internal(causes(&error)),
         }
     }
@@ -335,8 +334,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An error and its causes, for the log.
-fn causes(error: &dyn std::error::Error) -> String {
+/// An error with its causes, on one line.
+pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

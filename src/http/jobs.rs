@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery};
 use super::write::{self, PathOf, Write, id_of};
-use super::{App, answer, json, manage, query};
+use super::{App, answer, json, manage};
 use crate::domain::Scope;
 use crate::domain::field::code;
 use crate::inventory::{Filter, Order, PARAMETERS, QueryError};
@@ -35,18 +35,12 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// POST /api/v1/manage/jobs/{id}/run
 pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.job_run(key, &id)).await
+    write::verb(&app, path, request, |service, key, id| service.job_run(key, id)).await
 }
 
 /// POST /api/v1/manage/jobs/{id}/cancel
 pub(super) async fn cancel(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.job_cancel(key, &id)).await
+    write::verb(&app, path, request, |service, key, id| service.job_cancel(key, id)).await
 }
 
 /// POST /api/v1/manage/jobs/{id}/undo
@@ -78,12 +72,11 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/jobs/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let job = write::ask(&app, key, move |service| service.job(key, &id)).await?;
+    let (job, trouble) =
+        write::one(&app, path, request, |service, key, id| Ok((service.job(key, id)?, service.job_trouble(key, id))))
+            .await?;
     let mut body = b"{\"data\":".to_vec();
-    json::job(&mut body, &job, app.service.job_trouble(key, &job.id).as_deref());
+    json::job(&mut body, &job, trouble.as_deref());
     body.push(b'}');
     Ok(answer(body))
 }

@@ -16,7 +16,7 @@ use super::error::ApiError;
 use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery};
 use super::write::{self, PathOf, Write, id_of};
-use super::{App, answer, json, query};
+use super::{App, answer, json};
 use crate::domain::field::code;
 use crate::domain::setting::ReportPolicy;
 use crate::domain::{FieldError, Scope, Time};
@@ -49,18 +49,12 @@ pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, requ
 
 /// DELETE /api/v1/manage/schedules/{id}
 pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.schedule_remove(key, &id)).await
+    write::verb(&app, path, request, |service, key, id| service.schedule_remove(key, id)).await
 }
 
 /// POST /api/v1/manage/schedules/{id}/run
 pub(super) async fn run(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.schedule_ask(key, &id)).await
+    write::verb(&app, path, request, |service, key, id| service.schedule_ask(key, id)).await
 }
 
 /// GET /api/v1/manage/schedules
@@ -77,10 +71,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// GET /api/v1/manage/schedules/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let view = write::ask(&app, key, move |service| service.schedule(key, &id, Time::now())).await?;
+    let view = write::one(&app, path, request, |service, key, id| service.schedule(key, id, Time::now())).await?;
     Ok(answer(&json!({ "data": json::schedule(&view, true) })))
 }
 

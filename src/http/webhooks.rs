@@ -23,7 +23,7 @@ use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{PartnerKey, Scope};
 use crate::service::background::webhooks::{NewWebhook, ShownDelivery, WebhookChanges, WebhookSettings};
-use crate::service::{Rendered, Service, ServiceError, WriteOutcome};
+use crate::service::{Rendered, Service, ServiceError};
 
 /// What the settings say of webhooks.
 pub fn settings(config: &Config) -> WebhookSettings {
@@ -70,10 +70,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let webhook = write::ask(&app, key, move |service| service.webhook(key, &id)).await?;
+    let webhook = write::one(&app, path, request, Service::webhook).await?;
     Ok(answer(json!({ "data": json::webhook(&webhook) }), Some(json::webhook_tag(&webhook))))
 }
 
@@ -103,27 +100,14 @@ pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, re
     Write::run(key, service, move |service, key| service.webhook_remove(key, &id, &expected)).await
 }
 
-/// A verb on one webhook that takes no fields.
-async fn on_webhook(
-    app: &Arc<App>,
-    path: PathOf<String>,
-    request: Request<Body>,
-    verb: fn(&Service, PartnerKey, &str) -> Result<WriteOutcome, ServiceError>,
-) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(app, request).await?;
-    fields.finish()?;
-    let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| verb(service, key, &id)).await
-}
-
 /// POST /api/v1/manage/webhooks/{id}/rotate
 pub(super) async fn rotate(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    on_webhook(&app, path, request, Service::webhook_rotate).await
+    write::verb(&app, path, request, |service, key, id| service.webhook_rotate(key, id)).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/test
 pub(super) async fn test(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    on_webhook(&app, path, request, Service::webhook_test).await
+    write::verb(&app, path, request, |service, key, id| service.webhook_test(key, id)).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/deliveries
@@ -132,13 +116,12 @@ pub(super) async fn deliveries(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
-    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = write::ask(&app, key, move |service| service.webhook_deliveries(key, &id, skip, limit)).await?;
-    Ok(page(&list, total, &query))
+    page(&app, path, request, Service::webhook_deliveries).await
+}
+
+/// GET /api/v1/manage/webhooks/{id}/failed
+pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
+    page(&app, path, request, Service::webhook_failed).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/resend
@@ -147,10 +130,7 @@ pub(super) async fn resend(
     path: PathOf<(String, String)>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
-    Write::run(key, service, move |service, key| service.webhook_resend(key, &id, &delivery)).await
+    write::verb(&app, path, request, |service, key, (id, delivery)| service.webhook_resend(key, id, delivery)).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/deliveries/{delivery}/skip
@@ -159,21 +139,7 @@ pub(super) async fn skip(
     path: PathOf<(String, String)>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    fields.finish()?;
-    let axum::extract::Path((id, delivery)) = path.map_err(|_| ApiError::not_found())?;
-    Write::run(key, service, move |service, key| service.webhook_skip(key, &id, Some(&delivery))).await
-}
-
-/// GET /api/v1/manage/webhooks/{id}/failed
-pub(super) async fn failed(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
-    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let (skip, limit) = (query.skip(), query.per_page as usize);
-    let (list, total) = write::ask(&app, key, move |service| service.webhook_failed(key, &id, skip, limit)).await?;
-    Ok(page(&list, total, &query))
+    write::verb(&app, path, request, |service, key, (id, delivery)| service.webhook_skip(key, id, Some(delivery))).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/failed/resend
@@ -182,7 +148,7 @@ pub(super) async fn resend_failed(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    on_webhook(&app, path, request, Service::webhook_resend_failed).await
+    write::verb(&app, path, request, |service, key, id| service.webhook_resend_failed(key, id)).await
 }
 
 /// GET /api/v1/manage/webhooks/{id}/blocking
@@ -191,18 +157,29 @@ pub(super) async fn blocking(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
-    let key = access.snapshot.key;
-    let id: String = id_of(path)?;
-    let all = write::ask(&app, key, move |service| service.webhook_blocking(key, &id)).await?;
+    let all = write::one(&app, path, request, Service::webhook_blocking).await?;
     let data: Vec<Value> = all.iter().map(json::blocking).collect();
     Ok(answer(json!({ "data": data, "meta": { "total": data.len() } }), None))
 }
 
-fn page(list: &[ShownDelivery], total: u64, query: &ListQuery) -> http::Response<Body> {
+/// A page of one webhook's deliveries, and how many there are.
+type DeliveryPage = Result<(Vec<ShownDelivery>, u64), ServiceError>;
+
+async fn page(
+    app: &Arc<App>,
+    path: PathOf<String>,
+    request: Request<Body>,
+    list: fn(&Service, PartnerKey, &str, u64, usize) -> DeliveryPage,
+) -> HandlerResult {
+    let read = |_: &_, query: &str| ListQuery::parse(query, ListParameters::Paging);
+    let (access, query) = app.enter(&request, Scope::Manage, read).await?;
+    let key = access.snapshot.key;
+    let id: String = id_of(path)?;
+    let (skip, limit) = (query.skip(), query.per_page as usize);
+    let (list, total) = write::ask(app, key, move |service| list(service, key, &id, skip, limit)).await?;
     let data: Vec<Value> = list.iter().map(json::delivery).collect();
     let meta = json!({ "total": total, "page": query.page, "per_page": query.per_page });
-    answer(json!({ "data": data, "meta": meta }), None)
+    Ok(answer(json!({ "data": data, "meta": meta }), None))
 }
 
 fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {

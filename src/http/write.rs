@@ -88,6 +88,32 @@ impl Write {
     }
 }
 
+/// Runs a verb on what the path names; it takes no fields.
+pub(super) async fn verb<P: Send + 'static>(
+    app: &App,
+    path: PathOf<P>,
+    request: Request<Body>,
+    verb: fn(&Service, PartnerKey, &P) -> Result<WriteOutcome, ServiceError>,
+) -> HandlerResult {
+    let Write { key, service, fields, .. } = Write::read(app, request).await?;
+    fields.finish()?;
+    let Path(named) = path.map_err(|_| ApiError::not_found())?;
+    Write::run(key, service, move |service, key| verb(service, key, &named)).await
+}
+
+/// Reads what the path names from tables beside the log; there are no parameters.
+pub(super) async fn one<T: Send + 'static>(
+    app: &App,
+    path: PathOf<String>,
+    request: Request<Body>,
+    read: fn(&Service, PartnerKey, &str) -> Result<T, ServiceError>,
+) -> Result<T, ApiError> {
+    let (access, ()) = app.enter(&request, Scope::Manage, |_, query| query::refuse_parameters(query)).await?;
+    let key = access.snapshot.key;
+    let id: String = id_of(path)?;
+    ask(app, key, move |service| read(service, key, &id)).await
+}
+
 /// Reads tables beside the log, away from the threads that serve requests.
 pub(super) async fn ask<T: Send + 'static>(
     app: &App,

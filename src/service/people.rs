@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 use crate::domain::{Actor, FieldError, PartnerKey, Role, Time, User, UserId, user};
 use crate::service::token;
 use crate::store::people::{PeopleReads, PeopleWrites, Prune, SecretDigest, Standing, StoredSession, StoredUser, Totp};
-use crate::store::{Abort, Store, StoreError};
+use crate::store::{DraftError, Store, StoreError};
 use password::Hasher;
 use scribe::Scribe;
 use throttle::{Throttle, owner};
@@ -203,6 +203,15 @@ pub enum PeopleError {
     Store(#[from] StoreError),
 }
 
+impl DraftError for PeopleError {
+    fn store(self) -> Result<StoreError, PeopleError> {
+        match self {
+            PeopleError::Store(error) => Ok(error),
+            refusal => Err(refusal),
+        }
+    }
+}
+
 /// How long a code may take to come.
 const CODE_SECONDS: i64 = 10 * 60;
 /// How long a link is good.
@@ -314,37 +323,13 @@ impl People {
     }
 
     /// Reads as of one moment.
-    fn read<T>(&self, mut look: impl FnMut(&mut dyn PeopleReads) -> Result<T, StoreError>) -> Result<T, PeopleError> {
-        let mut seen = None;
-        self.inner.store.people_read(&mut |people| {
-            seen = Some(look(people)?);
-            Ok(())
-        })?;
-        seen.ok_or_else(|| StoreError::Corrupt { what: "a look at people that did not happen".to_owned() }.into())
+    fn read<T>(&self, look: impl FnMut(&mut dyn PeopleReads) -> Result<T, StoreError>) -> Result<T, PeopleError> {
+        Ok(self.inner.store.read_people(look)?)
     }
 
-    /// Runs one write and hands out what it decided.
-    fn write<T>(
-        &self,
-        mut draft: impl FnMut(&mut dyn PeopleWrites) -> Result<T, PeopleError>,
-    ) -> Result<T, PeopleError> {
-        let mut decided = None;
-        let written = self.inner.store.people_write(&mut |people| match draft(people) {
-            Ok(value) => {
-                decided = Some(Ok(value));
-                Ok(())
-            }
-            Err(PeopleError::Store(error)) => Err(Abort::Store(error)),
-            Err(refusal) => {
-                decided = Some(Err(refusal));
-                Err(Abort::Refused)
-            }
-        });
-        match (written, decided) {
-            (Err(Abort::Store(error)), _) => Err(error.into()),
-            (_, Some(decided)) => decided,
-            (_, None) => Err(StoreError::Corrupt { what: "a write to people that did not happen".to_owned() }.into()),
-        }
+    /// Runs one write and returns what it decided.
+    fn write<T>(&self, draft: impl FnMut(&mut dyn PeopleWrites) -> Result<T, PeopleError>) -> Result<T, PeopleError> {
+        self.inner.store.draft_people(draft)
     }
 
     /// The same, of what may end sessions: this process then knows at once.

@@ -202,7 +202,7 @@ impl Health {
 
 /// A row's name from some of its columns: texts and numbers as they are, bytes
 /// by their beginning.
-pub(super) fn row_name(row: &impl RowCells, columns: &[usize]) -> String {
+pub(super) fn row_name(row: &(impl RowCells + ?Sized), columns: &[usize]) -> String {
     let cell = |at: &usize| match (row.text_if(*at), row.int_if(*at), row.bytes_if(*at)) {
         (Ok(Some(text)), _, _) => text.chars().take(80).collect(),
         (_, Ok(Some(number)), _) => number.to_string(),

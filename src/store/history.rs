@@ -1,68 +1,209 @@
 //! Reads the log: in order and in chunks for followers, in windows for people.
 //! Memory is bounded by bytes, however large an entry is.
 //!
-//! The log never changes, so an earlier read stays valid. An engine fetches entries
-//! and their parts ([`Shelf`]); this module decodes them.
+//! The log never changes, so an earlier read stays valid. [`Shelf`] fetches entries
+//! and their parts; this module decodes them.
+
+mod shelf;
 
 use std::collections::HashSet;
 
+use self::shelf::Shelf;
 use super::log::{self, Chain, Skimmed};
-use super::rows::corrupt;
+use super::rows::{PARTNER, RowCells, corrupt, read_partner};
+use super::sql::{Sql, SqlStore, bind};
 use super::{LogEntry, LogPiece, LoggedChange, Past, Replayed, StoreError};
-use crate::domain::change::Digest;
-use crate::domain::{E164, EntityChange, NumberChange, PartnerKey, RunChange};
+use crate::domain::change::{Digest, GENESIS};
+use crate::domain::{Change, E164, EntityChange, Logged, NumberChange, PartnerId, PartnerKey, RunChange, Time};
 
 /// How many entries are fetched at a time at the most.
 const PAGE: usize = 256;
 /// How many bytes of entities the entries that are fetched at a time have, but
 /// for the last of them.
-pub(super) const ENTRIES_BYTES: usize = 1 << 20;
+const ENTRIES_BYTES: usize = 1 << 20;
 /// From how many runs of numbers on a piece is handed over: a few megabytes. It has
 /// at most a group of 10,000 more.
 const PIECE_RUNS: usize = 4_096;
 
+/// What `verify` counts that a replay from the first entry to the head would not
+/// meet, and what is wrong if there is any.
+pub(super) const LOG_INTEGRITY: [(&str, &str); 3] = [
+    (
+        "log entries are beyond their partner's version",
+        "SELECT count(*) FROM change LEFT JOIN partner USING (partner) \
+         WHERE change.version > coalesce(partner.version, 0)",
+    ),
+    (
+        "parts of the log belong to no entry",
+        "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.verb IS NULL",
+    ),
+    (
+        "batches belong to no job",
+        "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
+         WHERE id IS NULL",
+    ),
+];
+
 /// An entry of the log without what it did to numbers.
-pub(super) struct BareEntry {
-    pub version: u64,
-    pub entry: LogEntry,
-    pub entities: String,
-    pub previous: Digest,
+struct BareEntry {
+    version: u64,
+    entry: LogEntry,
+    entities: String,
+    previous: Digest,
 }
 
-/// One partner's log as an engine has it.
-pub(super) trait Shelf {
-    /// The entries after a version up to another, oldest first, at most
-    /// `limit`, and no more once they have [`ENTRIES_BYTES`].
-    fn entries(&self, after: u64, through: u64, limit: usize) -> Result<Vec<BareEntry>, StoreError>;
-    /// The entries up to a version whose entities have `mention` in their text,
-    /// the latest first, until `take` returns that it has enough.
+/// The part of a store that reads the log.
+pub trait LogReads {
+    /// The place of the partner that has an id; `StoreError::Corrupt` if its row
+    /// cannot be understood.
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError>;
+
+    /// The version that a partner has now; 0 if there is no such partner. What
+    /// an earlier read of this process found beside the log was written with
+    /// this version or an older one.
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
+
+    /// The version that a partner had at the end of the second `time`; 0
+    /// before its first change. Its cost follows the number of later changes.
+    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError>;
+
+    /// Hands over a partner's log after a version up to another, oldest first,
+    /// in pieces: an entry may change a million numbers. An entry that cannot be
+    /// understood is `StoreError::Corrupt`. An error of `take` ends it.
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// The same, at most `limit` entries, each whole: for those that are known
+    /// to be small, and for tests.
+    fn log(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let mut log: Vec<Logged> = Vec::new();
+        self.follow(key, after, after.saturating_add(limit as u64), &mut |piece| {
+            match (piece, log.last_mut()) {
+                (LogPiece::Entry { version, entry, entities, previous }, _) => {
+                    let LogEntry { at, actor, request_id, verb, from: _ } = entry;
+                    let numbers = Vec::new();
+                    let change = Change { partner: key, version, at, actor, request_id, verb, entities, numbers };
+                    log.push(Logged { change, previous, digest: GENESIS });
+                }
+                (LogPiece::Numbers(runs), Some(last)) => {
+                    last.change.numbers.extend(runs.iter().flat_map(RunChange::numbers));
+                }
+                (LogPiece::End { digest }, Some(last)) => {
+                    last.change.numbers.sort_unstable_by_key(|change| change.number);
+                    last.digest = digest;
+                }
+                (LogPiece::Numbers(_) | LogPiece::End { .. }, None) => {}
+            }
+            Ok(())
+        })?;
+        Ok(log)
+    }
+
+    /// Goes back through the changes of entities up to a version, the latest
+    /// first, where the text of the entities has `mention` in it; until `take`
+    /// says that it has enough. Reads nothing of numbers.
     fn mentions(
         &self,
+        key: PartnerKey,
         through: u64,
         mention: &str,
-        take: &mut dyn FnMut(LogEntry, &str) -> Result<bool, StoreError>,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
     ) -> Result<(), StoreError>;
-    /// The groups of 10,000 that have several parts in one of some versions:
-    /// version and group. There are hardly any.
-    fn split(&self, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError>;
-    /// The parts of some versions, in their order: version, subject and body.
-    fn parts(&self, after: u64, through: u64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError>;
-    /// The parts of one version, in any order: part, subject and body.
-    fn parts_of(&self, version: u64, take: TakePart<'_, (i64, i64)>) -> Result<(), StoreError>;
-    /// Which parts one version has, in any order: part and subject.
-    fn places(&self, version: u64) -> Result<Vec<(i64, i64)>, StoreError>;
-    fn body(&self, version: u64, part: i64) -> Result<Option<String>, StoreError>;
-    /// All parts of a subject, in any order: version, part and body.
-    fn subject(&self, subject: i64, take: TakePart<'_, (u64, i64)>) -> Result<(), StoreError>;
+
+    /// A number's life within a partner, oldest first.
+    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError>;
+
+    /// A partner's log after a version, oldest first, at most `limit` entries,
+    /// each with `numbers` of its numbers from the one at `skip`.
+    fn list(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        limit: usize,
+        skip: u64,
+        numbers: usize,
+    ) -> Result<Vec<LoggedChange>, StoreError>;
+
+    /// Replays a partner's log up to a version, oldest first, in pieces: for callers
+    /// that read millions of numbers and keep little of each.
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
 }
 
-/// Is given the body of each part, with its place.
-pub(super) type TakePart<'a, P> = &'a mut dyn FnMut(P, &str) -> Result<(), StoreError>;
+impl<S: SqlStore> LogReads for S {
+    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
+        let sql = format!("SELECT partner, {PARTNER} FROM partner WHERE auth_id = ?1");
+        let read = |row: &dyn RowCells| read_partner(row, 1).and_then(|_| Ok(PartnerKey(row.int(0)?)));
+        self.read(|reader| reader.first(&sql, bind![auth_id.as_str()], read))
+    }
+
+    fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
+        let sql = "SELECT version FROM partner WHERE partner = ?1";
+        Ok(self.read(|reader| reader.first(sql, bind![key], |row| row.int(0)))?.unwrap_or(0) as u64)
+    }
+
+    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
+        self.read(|sql| Shelf { sql, key }.version_at(time))
+    }
+
+    fn follow(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        through: u64,
+        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.read(|sql| follow(&Shelf { sql, key }, after, through, take))
+    }
+
+    fn mentions(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        mention: &str,
+        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
+    ) -> Result<(), StoreError> {
+        let take = &mut |entry, entities: &str| Ok(take(entry, log::decode_entities(entities)?));
+        self.read(|sql| Shelf { sql, key }.mentions(through, mention, take))
+    }
+
+    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
+        self.read(|sql| history(&Shelf { sql, key }, number))
+    }
+
+    fn list(
+        &self,
+        key: PartnerKey,
+        after: u64,
+        limit: usize,
+        skip: u64,
+        numbers: usize,
+    ) -> Result<Vec<LoggedChange>, StoreError> {
+        self.read(|sql| list(&Shelf { sql, key }, after, limit, skip, numbers))
+    }
+
+    fn replay(
+        &self,
+        key: PartnerKey,
+        through: u64,
+        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.read(|sql| replay(&Shelf { sql, key }, through, take))
+    }
+}
 
 /// Hands over entries after a version up to another, piece by piece.
-pub(super) fn follow(
-    shelf: &impl Shelf,
-    key: PartnerKey,
+fn follow<S: Sql>(
+    shelf: &Shelf<S>,
     mut after: u64,
     through: u64,
     take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
@@ -71,8 +212,9 @@ pub(super) fn follow(
         let entries = shelf.entries(after, through, PAGE)?;
         let Some(last) = entries.last().map(|entry| entry.version) else { break };
         let split = shelf.split(after, last)?.into_iter().collect();
-        let mut reading = EntryReader { key, split, entries: entries.into_iter(), open: None, take: &mut *take };
-        shelf.parts(after, last, &mut |(version, subject), body| reading.part(version, subject, body))?;
+        let mut reading =
+            EntryReader { key: shelf.key, split, entries: entries.into_iter(), open: None, take: &mut *take };
+        shelf.parts(after, last, &mut |at, body| reading.part(at.version, at.subject, body))?;
         reading.finish()?;
         after = last;
     }
@@ -166,12 +308,12 @@ fn hand_over(
     take(LogPiece::Numbers(std::mem::take(numbers)))
 }
 
-pub(super) fn history(shelf: &impl Shelf, number: E164) -> Result<Vec<Past>, StoreError> {
+fn history<S: Sql>(shelf: &Shelf<S>, number: E164) -> Result<Vec<Past>, StoreError> {
     let mut found: Vec<(u64, i64, NumberChange)> = Vec::new();
     for subject in log::subjects(number) {
-        shelf.subject(subject, &mut |(version, part), body| {
+        shelf.subject(subject, &mut |at, body| {
             if let Some(change) = Skimmed::read(body)?.find(number)? {
-                found.push((version, part, change));
+                found.push((at.version, at.part, change));
             }
             Ok(())
         })?;
@@ -189,17 +331,8 @@ pub(super) fn history(shelf: &impl Shelf, number: E164) -> Result<Vec<Past>, Sto
     Ok(past)
 }
 
-pub(super) fn mentions(
-    shelf: &impl Shelf,
-    through: u64,
-    mention: &str,
-    take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
-) -> Result<(), StoreError> {
-    shelf.mentions(through, mention, &mut |entry, entities| Ok(take(entry, log::decode_entities(entities)?)))
-}
-
-pub(super) fn list(
-    shelf: &impl Shelf,
+fn list<S: Sql>(
+    shelf: &Shelf<S>,
     after: u64,
     limit: usize,
     skip: u64,
@@ -215,8 +348,8 @@ pub(super) fn list(
 
 /// Hands over one group of 10,000 at a time, so a change of a million numbers
 /// takes no more memory than one of them.
-pub(super) fn replay(
-    shelf: &impl Shelf,
+fn replay<S: Sql>(
+    shelf: &Shelf<S>,
     through: u64,
     take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
@@ -232,13 +365,13 @@ pub(super) fn replay(
     }
 }
 
-fn replay_numbers(
-    shelf: &impl Shelf,
+fn replay_numbers<S: Sql>(
+    shelf: &Shelf<S>,
     version: u64,
     take: &mut dyn FnMut(Replayed<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let places = shelf.places(version)?;
-    let mut places: Vec<(u64, i64)> = places.into_iter().map(|(part, subject)| (log::group(subject), part)).collect();
+    let mut places: Vec<(u64, i64)> = places.into_iter().map(|at| (log::group(at.subject), at.part)).collect();
     // Parts of a large change come in batches, each in order.
     places.sort_unstable();
     for group in places.chunk_by(|a, b| a.0 == b.0) {
@@ -262,12 +395,17 @@ fn replay_numbers(
 
 /// The numbers of a change from the one at `skip` on, at most `limit`, and how
 /// many there are in all.
-fn window(shelf: &impl Shelf, version: u64, skip: u64, limit: usize) -> Result<(Vec<NumberChange>, u64), StoreError> {
+fn window<S: Sql>(
+    shelf: &Shelf<S>,
+    version: u64,
+    skip: u64,
+    limit: usize,
+) -> Result<(Vec<NumberChange>, u64), StoreError> {
     // Of which group each part is, which it is, and how many numbers it has.
     let mut sizes: Vec<(u64, i64, u64)> = Vec::new();
-    shelf.parts_of(version, &mut |(part, _), body| {
+    shelf.parts_of(version, &mut |at, body| {
         let skimmed = Skimmed::read(body)?;
-        sizes.push((skimmed.group(), part, skimmed.count()));
+        sizes.push((skimmed.group(), at.part, skimmed.count()));
         Ok(())
     })?;
     // Parts of a large change come in batches, each in order.
@@ -301,7 +439,7 @@ fn window(shelf: &impl Shelf, version: u64, skip: u64, limit: usize) -> Result<(
 }
 
 /// How many numbers several parts have together.
-fn distinct(shelf: &impl Shelf, version: u64, parts: &[(u64, i64, u64)]) -> Result<u64, StoreError> {
+fn distinct<S: Sql>(shelf: &Shelf<S>, version: u64, parts: &[(u64, i64, u64)]) -> Result<u64, StoreError> {
     let mut digits: Vec<u64> = Vec::new();
     for (_, part, _) in parts {
         digits.extend(Skimmed::read(&body(shelf, version, *part)?)?.digits());
@@ -311,6 +449,6 @@ fn distinct(shelf: &impl Shelf, version: u64, parts: &[(u64, i64, u64)]) -> Resu
     Ok(digits.len() as u64)
 }
 
-fn body(shelf: &impl Shelf, version: u64, part: i64) -> Result<String, StoreError> {
+fn body<S: Sql>(shelf: &Shelf<S>, version: u64, part: i64) -> Result<String, StoreError> {
     shelf.body(version, part)?.ok_or_else(|| corrupt(format!("part {part} of version {version} is gone")))
 }

@@ -313,19 +313,10 @@ mod tests {
     fn record(cost: i64, tag: &str) -> Record {
         let currency = "INR".parse().expect("a currency");
         Record {
-            state: State::Available,
-            account: None,
-            application: None,
-            trunk: None,
-            number_type: NumberType::Local,
-            country: None,
             region: Some("Mumbai".into()),
             cost: Some(crate::domain::Money { minor: cost, currency }),
-            assigned_at: None,
-            expires_at: None,
-            since: Time::new(1_770_000_000).expect("a time"),
-            until: None,
             tags: Tags::new([tag]),
+            ..Record::bare(State::Available, NumberType::Local, Time::new(1_770_000_000).expect("a time"))
         }
     }
 

@@ -10,6 +10,8 @@
 //! written completely or not at all.
 //! Deliberately absent: permissions (`service::people`).
 
+pub(super) mod tables;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

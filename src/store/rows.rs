@@ -36,18 +36,13 @@ fn null(at: usize) -> StoreError {
 }
 
 /// SHA-256, or what is as long.
-pub(super) fn digest(row: &impl RowCells, at: usize) -> Result<Digest, StoreError> {
+pub(super) fn digest(row: &(impl RowCells + ?Sized), at: usize) -> Result<Digest, StoreError> {
     let bytes = row.bytes_if(at)?.ok_or_else(|| null(at))?;
     bytes.try_into().map_err(|_| corrupt(format!("{} bytes for a digest", bytes.len())))
 }
 
 // The columns of each kind of row, in the order in which `read_…` takes them.
 pub(super) const PARTNER: &str = "auth_id, name, created_at, suspended_at";
-pub(super) const ACCOUNT: &str = "auth_id, name, created_at, archived_at";
-pub(super) const APPLICATION: &str = "id, name, account, created_at, archived_at, destinations, answer_url";
-pub(super) const TRUNK: &str = "id, name, account, created_at, archived_at, destinations";
-pub(super) const KEY: &str = "id, name, token_sha256, scopes, networks, created_at, expires_at, revoked_at, dialect";
-pub(super) const ACKNOWLEDGEMENT: &str = "finding, note, until, by, at";
 pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
                       expires_at, since, until, tags";
 /// How many columns [`RECORD`] has.
@@ -58,43 +53,18 @@ pub(super) const RECORD_COLUMNS: usize = 14;
 pub(super) const LEASE_SECONDS_MAX: i64 = 86_400;
 
 /// From the columns `partner, version, head`.
-pub(super) fn read_head(row: &impl RowCells) -> Result<LogHead, StoreError> {
+pub(super) fn read_head(row: &(impl RowCells + ?Sized)) -> Result<LogHead, StoreError> {
     Ok(LogHead { key: PartnerKey(row.int(0)?), version: row.int(1)? as u64, digest: digest(row, 2)? })
 }
 
 /// What a partner's row has for a digest of its rows, as of that head.
-pub(super) fn read_row_digest(row: &impl RowCells, at: usize, head: &LogHead) -> KeptDigest {
+pub(super) fn read_row_digest(row: &(impl RowCells + ?Sized), at: usize, head: &LogHead) -> KeptDigest {
     let bytes = row.bytes_if(at);
     KeptDigest::read(bytes.unwrap_or(Some(&[])), head.key, head.version, &head.digest)
 }
 
-/// A table of partners or of what they have besides numbers.
-pub(super) struct EntityTable {
-    pub table: &'static str,
-    /// What a row is called within its partner.
-    pub name: &'static str,
-    /// That name and more, in the order in which `read_entity` takes them
-    /// after the partner.
-    pub columns: &'static str,
-}
-
-const fn entity(table: &'static str, name: &'static str, columns: &'static str) -> EntityTable {
-    EntityTable { table, name, columns }
-}
-
-/// In the order in which they are loaded.
-pub(super) const ENTITIES: [EntityTable; 7] = [
-    entity("partner", "partner", "auth_id, name, created_at, suspended_at, version, head, row_digest"),
-    entity("account", "auth_id", "auth_id, name, created_at, archived_at, lost_at"),
-    entity("application", "id", APPLICATION),
-    entity("trunk", "id", TRUNK),
-    entity("api_key", "id", KEY),
-    entity("acknowledgement", "finding", ACKNOWLEDGEMENT),
-    entity("setting", "id", "id, body"),
-];
-
 /// A table that is surveyed for rows that cannot be understood, besides
-/// [`ENTITIES`]; a column `user` is quoted, since alone it is PostgreSQL's word
+/// `ENTITIES`; a column `user` is quoted, since alone it is PostgreSQL's word
 /// for the role.
 pub(super) struct SideTable {
     pub table: &'static str,
@@ -127,7 +97,7 @@ pub(super) const BESIDE: [SideTable; 12] = [
 ];
 
 /// Whether this program understands a row of one of [`BESIDE`].
-pub(super) fn understood(table: &str, row: &impl RowCells) -> Result<(), StoreError> {
+pub(super) fn understood(table: &str, row: &(impl RowCells + ?Sized)) -> Result<(), StoreError> {
     match table {
         "answered" => {
             row.int(0).and(row.text(1)).and(row.text_if(4)).and(digest(row, 5))?;
@@ -165,7 +135,7 @@ fn json(text: &str) -> Result<(), StoreError> {
 }
 
 /// From the partner and the columns of one of [`ENTITIES`].
-pub(super) fn read_entity(table: &str, row: &impl RowCells) -> Result<Loaded, StoreError> {
+pub(super) fn read_entity(table: &str, row: &(impl RowCells + ?Sized)) -> Result<Loaded, StoreError> {
     let key = PartnerKey(row.int(0)?);
     Ok(match table {
         "partner" => {
@@ -189,7 +159,7 @@ pub(super) fn read_entity(table: &str, row: &impl RowCells) -> Result<Loaded, St
 pub(super) fn poison(
     error: StoreError,
     table: &'static str,
-    row: &impl RowCells,
+    row: &(impl RowCells + ?Sized),
     at: usize,
 ) -> Result<Loaded, StoreError> {
     let StoreError::Corrupt { what } = error else { return Err(error) };
@@ -211,7 +181,7 @@ pub(super) fn poison(
 
 pub(super) const ENTRY: &str = "at, actor, request_id, verb";
 
-pub(super) fn read_entry(row: &impl RowCells, at: usize) -> Result<LogEntry, StoreError> {
+pub(super) fn read_entry(row: &(impl RowCells + ?Sized), at: usize) -> Result<LogEntry, StoreError> {
     let (actor, verb) = (row.text(at + 1)?, row.text(at + 3)?);
     Ok(LogEntry {
         at: time_of(row.int(at)?)?,
@@ -222,7 +192,7 @@ pub(super) fn read_entry(row: &impl RowCells, at: usize) -> Result<LogEntry, Sto
     })
 }
 
-pub(super) fn read_partner(row: &impl RowCells, at: usize) -> Result<Partner, StoreError> {
+pub(super) fn read_partner(row: &(impl RowCells + ?Sized), at: usize) -> Result<Partner, StoreError> {
     Ok(Partner {
         auth_id: PartnerId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -231,7 +201,7 @@ pub(super) fn read_partner(row: &impl RowCells, at: usize) -> Result<Partner, St
     })
 }
 
-pub(super) fn read_account(row: &impl RowCells, at: usize) -> Result<Account, StoreError> {
+pub(super) fn read_account(row: &(impl RowCells + ?Sized), at: usize) -> Result<Account, StoreError> {
     Ok(Account {
         auth_id: AccountId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -240,7 +210,7 @@ pub(super) fn read_account(row: &impl RowCells, at: usize) -> Result<Account, St
     })
 }
 
-pub(super) fn read_application(row: &impl RowCells, at: usize) -> Result<Application, StoreError> {
+pub(super) fn read_application(row: &(impl RowCells + ?Sized), at: usize) -> Result<Application, StoreError> {
     Ok(Application {
         id: ApplicationId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -252,7 +222,7 @@ pub(super) fn read_application(row: &impl RowCells, at: usize) -> Result<Applica
     })
 }
 
-pub(super) fn read_trunk(row: &impl RowCells, at: usize) -> Result<Trunk, StoreError> {
+pub(super) fn read_trunk(row: &(impl RowCells + ?Sized), at: usize) -> Result<Trunk, StoreError> {
     Ok(Trunk {
         id: TrunkId::stored(row.text(at)?),
         name: row.text(at + 1)?.into(),
@@ -268,50 +238,7 @@ fn read_destinations(text: Option<&str>) -> Result<Destinations, StoreError> {
     serde_json::from_str(text).map_err(|error| corrupt(format!("destinations: {error}")))
 }
 
-/// What an application and a trunk are stored as alike.
-pub(super) struct RouteRow<'a> {
-    pub table: &'static str,
-    pub id: &'a str,
-    pub name: &'a str,
-    pub account: Option<&'a str>,
-    pub created_at: i64,
-    pub archived_at: Option<i64>,
-    pub destinations: Option<String>,
-}
-
-impl<'a> From<&'a Application> for RouteRow<'a> {
-    fn from(one: &'a Application) -> RouteRow<'a> {
-        RouteRow {
-            table: "application",
-            id: one.id.as_str(),
-            name: &one.name,
-            account: one.account.as_ref().map(AccountId::as_str),
-            created_at: one.created_at.seconds(),
-            archived_at: one.archived_at.map(Time::seconds),
-            destinations: destinations_text(&one.destinations),
-        }
-    }
-}
-
-impl<'a> From<&'a Trunk> for RouteRow<'a> {
-    fn from(one: &'a Trunk) -> RouteRow<'a> {
-        RouteRow {
-            table: "trunk",
-            id: one.id.as_str(),
-            name: &one.name,
-            account: one.account.as_ref().map(AccountId::as_str),
-            created_at: one.created_at.seconds(),
-            archived_at: one.archived_at.map(Time::seconds),
-            destinations: destinations_text(&one.destinations),
-        }
-    }
-}
-
-fn destinations_text(destinations: &Destinations) -> Option<String> {
-    (!destinations.is_empty()).then(|| serde_json::to_string(destinations).expect("destinations serialise"))
-}
-
-pub(super) fn read_acknowledgement(row: &impl RowCells, at: usize) -> Result<Acknowledgement, StoreError> {
+pub(super) fn read_acknowledgement(row: &(impl RowCells + ?Sized), at: usize) -> Result<Acknowledgement, StoreError> {
     Ok(Acknowledgement {
         finding: row.text(at)?.into(),
         note: row.text_if(at + 1)?.map(Into::into),
@@ -321,12 +248,12 @@ pub(super) fn read_acknowledgement(row: &impl RowCells, at: usize) -> Result<Ack
     })
 }
 
-pub(super) fn read_setting(row: &impl RowCells, at: usize) -> Result<Setting, StoreError> {
+pub(super) fn read_setting(row: &(impl RowCells + ?Sized), at: usize) -> Result<Setting, StoreError> {
     let body = row.text(at)?;
     serde_json::from_str(body).map_err(|error| corrupt(format!("a setting ({error})")))
 }
 
-pub(super) fn read_key(row: &impl RowCells, at: usize) -> Result<Key, StoreError> {
+pub(super) fn read_key(row: &(impl RowCells + ?Sized), at: usize) -> Result<Key, StoreError> {
     fn list<T>(text: &str, one: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
         let parts = text.split(',').filter(|part| !part.is_empty());
         parts.map(|part| one(part).ok_or_else(|| corrupt(format!("{part:?} in a key")))).collect()
@@ -374,7 +301,7 @@ impl LastValues {
 }
 
 /// The dates of a record whose columns begin at `at`.
-pub(super) fn read_dates(row: &impl RowCells, at: usize) -> Result<Dates, StoreError> {
+pub(super) fn read_dates(row: &(impl RowCells + ?Sized), at: usize) -> Result<Dates, StoreError> {
     Ok(Dates {
         assigned_at: time_if(row.int_if(at + 9)?)?,
         expires_at: time_if(row.int_if(at + 10)?)?,
@@ -383,7 +310,11 @@ pub(super) fn read_dates(row: &impl RowCells, at: usize) -> Result<Dates, StoreE
     })
 }
 
-pub(super) fn read_record(row: &impl RowCells, at: usize, seen: &mut LastValues) -> Result<Record, StoreError> {
+pub(super) fn read_record(
+    row: &(impl RowCells + ?Sized),
+    at: usize,
+    seen: &mut LastValues,
+) -> Result<Record, StoreError> {
     let state = row.text(at)?;
     let number_type = row.text(at + 4)?;
     let cost = match (row.int_if(at + 7)?, row.text_if(at + 8)?) {
@@ -434,7 +365,7 @@ pub(super) fn read_record(row: &impl RowCells, at: usize, seen: &mut LastValues)
 pub(super) const JOB: &str = "id, created_at, open, body";
 pub(super) const DOCUMENT: &str = "id, due, body";
 
-pub(super) fn read_job(row: &impl RowCells, at: usize) -> Result<StoredJob, StoreError> {
+pub(super) fn read_job(row: &(impl RowCells + ?Sized), at: usize) -> Result<StoredJob, StoreError> {
     Ok(StoredJob {
         id: row.text(at)?.to_owned(),
         created_at: time_of(row.int(at + 1)?)?,
@@ -443,7 +374,7 @@ pub(super) fn read_job(row: &impl RowCells, at: usize) -> Result<StoredJob, Stor
     })
 }
 
-pub(super) fn read_document(row: &impl RowCells, at: usize) -> Result<Document, StoreError> {
+pub(super) fn read_document(row: &(impl RowCells + ?Sized), at: usize) -> Result<Document, StoreError> {
     Ok(Document {
         id: row.text(at)?.to_owned(),
         due: time_if(row.int_if(at + 1)?)?,
@@ -462,7 +393,7 @@ pub(super) const SESSION: &str = "s.sha256, s.user, s.created_at, s.seen_at, s.a
 pub(super) const LINK: &str = "l.sha256, l.user, l.created_at, l.expires_at";
 pub(super) const AUDITED: &str = "id, at, partner, who, what, about, refused, address, request_id";
 
-pub(super) fn read_user(row: &impl RowCells, at: usize) -> Result<StoredUser, StoreError> {
+pub(super) fn read_user(row: &(impl RowCells + ?Sized), at: usize) -> Result<StoredUser, StoreError> {
     let role = row.text(at + 3)?;
     let password = row.text_if(at + 9)?.map(str::to_owned);
     let secret = row.bytes_if(at + 10)?.map(<[u8]>::to_vec);
@@ -485,12 +416,12 @@ pub(super) fn read_user(row: &impl RowCells, at: usize) -> Result<StoredUser, St
 }
 
 /// From the columns of `USER` and then the partner's `suspended_at`.
-pub(super) fn read_standing(row: &impl RowCells, at: usize) -> Result<Standing, StoreError> {
+pub(super) fn read_standing(row: &(impl RowCells + ?Sized), at: usize) -> Result<Standing, StoreError> {
     let suspended = row.int_if(at + 13)?;
     Ok(Standing { user: read_user(row, at)?, partner_suspended: suspended.is_some() })
 }
 
-pub(super) fn read_session(row: &impl RowCells, at: usize) -> Result<StoredSession, StoreError> {
+pub(super) fn read_session(row: &(impl RowCells + ?Sized), at: usize) -> Result<StoredSession, StoreError> {
     Ok(StoredSession {
         digest: digest(row, at)?,
         user: UserId::stored(row.text(at + 1)?),
@@ -505,7 +436,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, StoreError> {
     text.parse().map_err(|_| corrupt(format!("the address {text:?}")))
 }
 
-pub(super) fn read_audited(row: &impl RowCells) -> Result<Audited, StoreError> {
+pub(super) fn read_audited(row: &(impl RowCells + ?Sized)) -> Result<Audited, StoreError> {
     Ok(Audited {
         id: row.int(0)? as u64,
         entry: AuditEntry {
@@ -522,7 +453,7 @@ pub(super) fn read_audited(row: &impl RowCells) -> Result<Audited, StoreError> {
 }
 
 /// From the columns `sha256, user, created_at, expires_at`.
-pub(super) fn read_link(row: &impl RowCells, at: usize) -> Result<StoredLink, StoreError> {
+pub(super) fn read_link(row: &(impl RowCells + ?Sized), at: usize) -> Result<StoredLink, StoreError> {
     Ok(StoredLink {
         digest: digest(row, at)?,
         user: UserId::stored(row.text(at + 1)?),

@@ -29,7 +29,7 @@ pub(super) fn possible(first: i64, last: i64) -> bool {
 }
 
 /// The numbers of a row whose bounds are in two columns.
-pub(super) fn bounds(row: &impl RowCells, first: usize, last: usize) -> Result<(E164, E164), StoreError> {
+pub(super) fn bounds(row: &(impl RowCells + ?Sized), first: usize, last: usize) -> Result<(E164, E164), StoreError> {
     numbers_of(row.int(first)?, row.int(last)?)
 }
 
@@ -138,6 +138,16 @@ impl TableDigest {
         self.digests == other.digests && self.unreadable == other.unreadable
     }
 }
+
+/// What `verify` counts of the counts that are kept with numbers.
+pub(super) const COUNTS_INTEGRITY: (&str, &str) = (
+    "counts of accounts' numbers are not as the numbers say",
+    "SELECT count(*) FROM (SELECT partner, account, state, \
+         coalesce(expires_at, until, 9223372036854775807) AS ends, sum(last - first + 1) AS numbers FROM number_run \
+         WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
+         FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
+         WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
+);
 
 #[cfg(test)]
 mod tests {

@@ -11,15 +11,11 @@
 //! the write-ahead log, and starts by writing all of it into the file again.
 
 mod cells;
-mod documents;
 mod file;
-mod jobs;
-mod people;
 mod restore;
 mod runs;
 mod scratch;
-mod shelf;
-mod transaction;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -33,25 +29,29 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, OptionalExtension, Row, ffi, params};
+use rusqlite::{Connection, Error, ErrorCode, MAIN_DB, OpenFlags, Row, ffi};
 
 use self::cells::RowImages;
 use self::file::{FileId, ServeLock, beside, served_by_another_name};
-use self::people::SqlitePeople;
 pub use self::restore::{Restored, brought_up, restore};
-use self::shelf::{SqliteShelf, version_at};
-use self::transaction::SqliteTransaction;
+use self::runs::RunWriter;
+use self::sql::SqliteSql;
+use super::entities::{ENTITIES, EntityTable};
 use super::group::{CommitFailure, Engine, GroupCommit, Written};
-use super::health::{Health, Surveyed, row_name};
+use super::health::Health;
+use super::history::LOG_INTEGRITY;
+use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::runs::{OVERLAPS, bounds};
+use super::sql::{Sql, SqlStore, bind};
+use super::transaction::{OpenPartner, SqlTransaction};
 use super::waiting::may_wait;
 use super::{
-    Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange, NumberBatch,
-    Open, Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget, history, numbers_named,
+    Abort, Draft, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, SideDraft, Store, StoreError, Transaction,
+    WriteTarget, numbers_named,
 };
-use crate::domain::{E164, EntityChange, KeyId, PartnerId, PartnerKey, RowDigest, Time};
+use crate::domain::{PartnerKey, RowDigest, Time};
 
 /// "Roll" in the file's header: this is a Rollcall database.
 const APPLICATION_ID: i64 = 0x526f_6c6c;
@@ -85,9 +85,6 @@ const READERS_MAX: usize = 4;
 /// How many rows of numbers are loaded at a time: enough that their images are few,
 /// few enough that they stay in the processor's cache until they are taken.
 const BATCH_ROWS: usize = 4_096;
-
-/// Whether a row can be understood.
-type Understood<'a> = &'a dyn Fn(&Row<'_>) -> Result<(), StoreError>;
 
 pub struct SqliteStore {
     path: PathBuf,
@@ -319,18 +316,12 @@ impl SqliteStore {
         })
     }
 
-    /// Runs housekeeping: a small write outside the log that gives way to
-    /// writers and is tried again later.
-    fn housekeep<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        self.aside(BUSY_HOUSEKEEPING, work)
-    }
-
     /// Runs and commits a write outside the log, in a transaction of its own,
     /// after waiting for other writers for at most `patience`.
     fn aside<T>(
         &self,
         patience: Duration,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         may_wait();
         let mut open = self.writers.alone(patience)?;
@@ -340,12 +331,11 @@ impl SqliteStore {
         writer.connection.busy_timeout(BUSY)?;
         self.health.wrote_unless(begun.as_ref().err());
         begun?;
-        let worked = work(&writer.connection);
-        let committed = worked.and_then(|value| writer.connection.execute_batch("COMMIT").map(|()| value));
+        let worked = work(SqliteSql { connection: &writer.connection, health: &self.health });
+        let committed = worked.and_then(|value| Ok(writer.connection.execute_batch("COMMIT").map(|()| value)?));
         if committed.is_err() && !writer.connection.is_autocommit() {
             writer.connection.execute_batch("ROLLBACK")?;
         }
-        let committed = committed.map_err(StoreError::from);
         self.health.wrote_unless(committed.as_ref().err());
         match &committed {
             Ok(_) => writer.rest(),
@@ -355,6 +345,28 @@ impl SqliteStore {
             Err(_) => {}
         }
         committed
+    }
+
+    /// Runs one write, which logs nothing without an entry.
+    fn put(
+        &self,
+        target: &WriteTarget,
+        at: Time,
+        entry: Option<LogEntry>,
+        draft: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Abort>,
+    ) -> Result<Option<u64>, Abort> {
+        may_wait();
+        self.health.undamaged(target)?;
+        let result = self.writers.member(|writer| {
+            let sql = SqliteSql { connection: &writer.connection, health: &self.health };
+            let partner = open_partner(&sql, target)?;
+            let mut transaction =
+                SqlTransaction::begin(sql, RunWriter::default(), target, &partner, (at, entry.clone()))?;
+            draft(&mut transaction)?;
+            Ok(transaction.finish()?.0)
+        });
+        self.health.ended(&result, matches!(result, Ok(Some(_))));
+        result
     }
 
     /// A connection that reads tables once, from end to end: what it keeps in
@@ -367,17 +379,21 @@ impl SqliteStore {
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)
     }
+}
 
-    /// A short read, on a connection that is kept for the next one. Never the
-    /// follower's, because writers wait for what it reads.
-    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+impl SqlStore for SqliteStore {
+    type Sql<'c> = SqliteSql<'c>;
+
+    /// On a connection that is kept for the next read. Never the follower's,
+    /// because writers wait for what it reads.
+    fn read<T>(&self, work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         may_wait();
         let kept = self.readers.lock().pop();
         let connection = match kept {
             Some(connection) => connection,
             None => self.reader()?,
         };
-        let result = work(&connection);
+        let result = work(SqliteSql { connection: &connection, health: &self.health });
         let mut readers = self.readers.lock();
         if result.is_ok() && readers.len() < READERS_MAX {
             readers.push(connection);
@@ -385,13 +401,12 @@ impl SqliteStore {
         result
     }
 
-    /// The same of one partner's log.
-    fn shelf<T>(
-        &self,
-        key: PartnerKey,
-        work: impl FnOnce(&SqliteShelf<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.read(|connection| work(&SqliteShelf { connection, key }))
+    fn alone<T>(&self, work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.aside(BUSY, work)
+    }
+
+    fn housekeep<T>(&self, work: impl FnOnce(SqliteSql<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.aside(BUSY_HOUSEKEEPING, work)
     }
 }
 
@@ -438,14 +453,16 @@ fn unopened(path: &Path, code: c_int, reason: &str) -> StoreError {
     }
 }
 
-fn put_key_uses(connection: &Connection, uses: &[(PartnerKey, KeyId, Time)]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE api_key SET last_used_at = max(coalesce(last_used_at, ?3), ?3) WHERE partner = ?1 AND id = ?2",
-    )?;
-    for (partner, id, time) in uses {
-        statement.execute(params![partner.0, id.as_str(), time.seconds()])?;
-    }
-    Ok(())
+/// The partner of a write as it is now.
+fn open_partner(sql: &SqliteSql<'_>, target: &WriteTarget) -> Result<OpenPartner, StoreError> {
+    let WriteTarget::Partner(key) = target else { return Ok(OpenPartner::new()) };
+    let query = "SELECT partner, version, head, at, row_digest FROM partner \
+                 LEFT JOIN change USING (partner, version) WHERE partner = ?1";
+    let found = sql.first(query, bind![*key], |row| {
+        let head = read_head(row)?;
+        Ok(OpenPartner { head, row_digest: read_row_digest(row, 4, &head), last: time_if(row.int_if(3)?)? })
+    })?;
+    found.ok_or_else(|| corrupt(format!("partner {key} is gone")))
 }
 
 /// Why a file could not be made, if it is for want of its folder.
@@ -741,16 +758,16 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
 
 impl PeopleStore for SqliteStore {
     fn people_read(&self, look: PeopleLook<'_>) -> Result<(), StoreError> {
-        self.read(|connection| {
+        self.read(|mut sql| {
             // What is read belongs together.
-            let transaction = connection.unchecked_transaction()?;
-            look(&mut SqlitePeople(&transaction, &self.health))
+            let _transaction = sql.connection.unchecked_transaction()?;
+            look(&mut sql)
         })
     }
 
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
         let put = |writer: &mut SqliteWriter| {
-            draft(&mut SqlitePeople(&writer.connection, &self.health))?;
+            draft(&mut SqliteSql { connection: &writer.connection, health: &self.health })?;
             Ok(Written { version: None, anything: true })
         };
         let result = self.writers.member(put).map(|_| ());
@@ -760,7 +777,7 @@ impl PeopleStore for SqliteStore {
 
     fn people_prune(&self, prune: &Prune) -> Result<(), StoreError> {
         // In steps, so that writers wait for no more than one of them.
-        while self.housekeep(|connection| people::prune(connection, prune))? > 0 {}
+        while self.housekeep(|sql| prune_step(&sql, prune))? > 0 {}
         Ok(())
     }
 }
@@ -771,9 +788,10 @@ impl Store for SqliteStore {
         let transaction = connection.transaction()?;
         let only = what.only.map(|key| key.0);
         let filter = "WHERE ?1 IS NULL OR partner = ?1";
-        for EntityTable { table, name, columns } in ENTITIES {
-            let mut statement = transaction
-                .prepare(&format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}"))?;
+        for entity in ENTITIES {
+            let (EntityTable { table, name, .. }, columns) = (entity, entity.all());
+            let mut statement =
+                transaction.prepare(&format!("SELECT {columns} FROM {table} {filter} ORDER BY partner, {name}"))?;
             let mut rows = statement.query([only])?;
             while let Some(row) = rows.next()? {
                 take(read_entity(table, row).or_else(|error| poison(error, table, row, 0))?)?;
@@ -813,214 +831,32 @@ impl Store for SqliteStore {
         self.writers.willing() && self.health.writable()
     }
 
-    fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
-        self.read(|connection| {
-            let sql = format!("SELECT partner, {PARTNER} FROM partner WHERE auth_id = ?1");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([auth_id.as_str()])?;
-            let Some(row) = rows.next()? else { return Ok(None) };
-            read_partner(row, 1)?;
-            Ok(Some(PartnerKey(row.int(0)?)))
-        })
-    }
-
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Result<u64, StoreError> {
-        self.aside(BUSY, |connection| {
-            // The first byte of a digest names the format, so the program recognizes another release's.
-            let mut statement = connection.prepare_cached(
-                "UPDATE partner SET row_digest = ?4 WHERE partner = ?1 AND version = ?2 AND head = ?3 \
-                 AND (?5 OR row_digest IS NULL OR substr(row_digest, 1, 1) <> x'01')",
-            )?;
+        // The first byte of a digest names the format, so the program recognizes another release's.
+        let sql = "UPDATE partner SET row_digest = ?4 WHERE partner = ?1 AND version = ?2 AND head = ?3 \
+                   AND (?5 OR row_digest IS NULL OR substr(row_digest, 1, 1) <> x'01')";
+        self.alone(|writer| {
             made.iter().try_fold(0, |kept, (head, digest)| {
                 let sealed = digest.sealed(head.key, head.version, &head.digest);
-                let changed = statement.execute(params![head.key.0, head.version as i64, head.digest, sealed, replace]);
-                Ok(kept + changed? as u64)
+                Ok(kept + writer.run(sql, bind![head.key, head.version, &head.digest, &sealed, replace])?)
             })
         })
     }
 
-    fn version(&self, key: PartnerKey) -> Result<u64, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT version FROM partner WHERE partner = ?1")?;
-            let version: Option<i64> = statement.query_row([key.0], |row| row.get(0)).optional()?;
-            Ok(version.unwrap_or(0) as u64)
-        })
-    }
-
-    fn follow(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        through: u64,
-        take: &mut dyn FnMut(LogPiece) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.shelf(key, |shelf| history::follow(shelf, key, after, through, take))
-    }
-
     fn write(&self, target: WriteTarget, entry: LogEntry, mut draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        may_wait();
-        self.health.undamaged(&target)?;
-        let result = self.writers.member(|writer| {
-            let mut transaction = SqliteTransaction::begin(&writer.connection, &self.health, &target, entry.clone())?;
-            draft(&mut transaction)?;
-            Ok(transaction.finish()?)
-        });
-        self.health.ended(&result, matches!(result, Ok(Some(_))));
-        result
+        self.put(&target, entry.at, Some(entry), &mut |transaction| draft(transaction))
     }
 
-    fn mentions(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        mention: &str,
-        take: &mut dyn FnMut(LogEntry, Vec<EntityChange>) -> bool,
-    ) -> Result<(), StoreError> {
-        self.shelf(key, |shelf| history::mentions(shelf, through, mention, take))
-    }
-
-    fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError> {
-        self.shelf(key, |shelf| history::history(shelf, number))
-    }
-
-    fn list(
-        &self,
-        key: PartnerKey,
-        after: u64,
-        limit: usize,
-        skip: u64,
-        numbers: usize,
-    ) -> Result<Vec<LoggedChange>, StoreError> {
-        self.shelf(key, |shelf| history::list(shelf, after, limit, skip, numbers))
-    }
-
-    fn replay(
-        &self,
-        key: PartnerKey,
-        through: u64,
-        take: &mut dyn FnMut(&LogEntry, Replayed<'_>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.shelf(key, |shelf| history::replay(shelf, through, take))
-    }
-
-    fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
-        self.read(|connection| version_at(connection, key, time))
-    }
-
-    fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Result<(Vec<StoredJob>, u64), StoreError> {
-        self.read(|connection| jobs::jobs(connection, &self.health, key, skip, limit))
-    }
-
-    fn job(&self, key: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {
-        self.read(|connection| jobs::job(connection, key, id))
-    }
-
-    fn job_batches(
-        &self,
-        key: PartnerKey,
-        id: &str,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<(u64, String)>, StoreError> {
-        self.read(|connection| jobs::batches(connection, key, id, from, limit))
-    }
-
-    fn open_jobs(&self) -> Result<Vec<(PartnerKey, StoredJob)>, StoreError> {
-        self.read(|connection| jobs::open(connection, &self.health))
-    }
-
-    fn document(&self, key: PartnerKey, kind: &str, id: &str) -> Result<Option<Document>, StoreError> {
-        self.read(|connection| documents::get(connection, key, kind, id))
-    }
-
-    fn documents(
-        &self,
-        key: PartnerKey,
-        kind: &str,
-        walk: DocumentWalk<'_>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.read(|connection| documents::list(connection, &self.health, key, kind, walk, limit))
-    }
-
-    fn due(&self, kind: &str, now: Time, limit: usize) -> Result<Vec<(PartnerKey, Document)>, StoreError> {
-        self.read(|connection| documents::due(connection, &self.health, kind, now, limit))
-    }
-
-    fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {
-        self.aside(BUSY, |connection| documents::lease(connection, name, holder, seconds))
-    }
-
-    fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
-        self.aside(BUSY, |connection| documents::end_lease(connection, name, holder))
-    }
-
-    fn leaseholder(&self, name: &str) -> Result<Option<String>, StoreError> {
-        self.read(|connection| Ok(documents::leaseholder(connection, name, Time::now())?))
-    }
-
-    fn delete_over(&self, over: &Over) -> Result<u64, StoreError> {
-        self.housekeep(|connection| jobs::delete_over(connection, over)).map(|rows| rows as u64)
-    }
-
-    fn forget_answered(&self, before: Time) -> Result<(), StoreError> {
-        // In steps, so that writers wait for no more than one of them.
-        while self.housekeep(|connection| jobs::forget(connection, before))? > 0 {}
-        Ok(())
-    }
-
-    fn key_uses(&self) -> Result<Vec<(PartnerKey, KeyId, Time)>, StoreError> {
-        let connection = self.reader()?;
-        let mut statement =
-            connection.prepare("SELECT partner, id, last_used_at FROM api_key WHERE last_used_at IS NOT NULL")?;
-        let mut rows = statement.query([])?;
-        let mut uses = Vec::new();
-        while let Some(row) = rows.next()? {
-            let read = || Ok((PartnerKey(row.int(0)?), KeyId::stored(row.text(1)?), time_of(row.int(2)?)?));
-            uses.extend(self.health.readable("api_key", || row_name(row, &[0, 1]), read())?);
-        }
-        Ok(uses)
-    }
-
-    fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Result<(), StoreError> {
-        self.housekeep(|connection| put_key_uses(connection, uses))
+    fn write_beside(&self, key: PartnerKey, at: Time, mut draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.put(&WriteTarget::Partner(key), at, None, &mut |transaction| draft(transaction)).map(|_| ())
     }
 
     fn health(&self) -> &Health {
         &self.health
     }
 
-    fn survey(&self) -> Result<(), StoreError> {
-        let connection = self.reader()?;
-        let mut found = BTreeMap::new();
-        let mut look = |table: &'static str, sql: String, name: &[usize], read: Understood<'_>| {
-            let surveyed: &mut Surveyed = found.entry(table).or_default();
-            let mut statement = connection.prepare(&sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                match read(row) {
-                    Ok(()) => {}
-                    Err(StoreError::Corrupt { what }) => surveyed.add(row_name(row, name), what),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        for EntityTable { table, columns, .. } in ENTITIES {
-            let sql = format!("SELECT partner, {columns} FROM {table}");
-            look(table, sql, &[0, 1], &|row| read_entity(table, row).map(|_| ()))?;
-        }
-        for SideTable { table, from, columns, name } in BESIDE {
-            let sql = format!("SELECT {columns} FROM {from}");
-            look(table, sql, name, &|row| understood(table, row))?;
-        }
-        self.health.surveyed(found);
-        Ok(())
-    }
-
     fn probe(&self) {
-        let put = |connection: &Connection| connection.execute(PROBE, [Time::now().seconds()]);
-        let result = self.housekeep(put).map(|_| ()).map_err(Abort::from);
+        let result = self.housekeep(|sql| sql.run(PROBE, bind![Time::now()])).map(|_| ()).map_err(Abort::from);
         self.health.ended(&result, true);
     }
 
@@ -1051,41 +887,7 @@ impl Store for SqliteStore {
         let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
         let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let mut wrong: Vec<String> = lines.into_iter().filter(|line| line != "ok").collect();
-        // What a replay from the first entry to the head would not meet.
-        for (what, sql) in [
-            (
-                "log entries are beyond their partner's version",
-                "SELECT count(*) FROM change LEFT JOIN partner USING (partner) WHERE change.version > coalesce(partner.version, 0)",
-            ),
-            (
-                "parts of the log belong to no entry",
-                "SELECT count(*) FROM change_part LEFT JOIN change USING (partner, version) WHERE change.version IS NULL",
-            ),
-            (
-                "batches belong to no job",
-                "SELECT count(*) FROM job_batch LEFT JOIN job ON job.partner = job_batch.partner AND id = job \
-                 WHERE id IS NULL",
-            ),
-            (
-                "numbers belong to no partner",
-                "SELECT coalesce(sum(last - first + 1), 0) FROM number_run LEFT JOIN partner USING (partner) \
-                 WHERE partner.auth_id IS NULL",
-            ),
-            (
-                "rows of numbers overlap the row before them",
-                "SELECT count(*) FROM (SELECT first, max(last) OVER (ORDER BY first \
-                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM number_run) WHERE first <= before",
-            ),
-            (
-                "counts of accounts' numbers are not as the numbers say",
-                "SELECT count(*) FROM (SELECT partner, account, state, \
-                 coalesce(expires_at, until, 9223372036854775807) AS ends, sum(last - first + 1) AS numbers \
-                 FROM number_run \
-                 WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
-                 FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
-                 WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
-            ),
-        ] {
+        for &(what, sql) in LOG_INTEGRITY.iter().chain(runs::INTEGRITY) {
             let count: i64 = connection.query_row(sql, [], |row| row.get(0))?;
             if count > 0 {
                 wrong.push(format!("{count} {what}"));

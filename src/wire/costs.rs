@@ -205,7 +205,7 @@ fn csv_line(out: &mut Vec<u8>, group: &AccountBill, line: &BillLine, cells: CsvC
 mod tests {
     use super::*;
     use crate::billing::{Calendar, Ledger, Month, Proration};
-    use crate::domain::{E164, Money, NumberType, Record, State, Tags, Time};
+    use crate::domain::{E164, Money, NumberType, Record, State, Time};
 
     fn bill() -> Bill {
         let at: Time = "2026-03-01T00:00:00Z".parse().expect("a time");
@@ -214,19 +214,10 @@ mod tests {
         let mut ledger = Ledger::new(&calendar, calendar.period(month).whole());
         for (account, first, count) in [("MA_1", 1, 3), ("=MA \"2\", Ltd", 11, 1), ("MA_3", 21, 4)] {
             let record = Record {
-                state: State::Active,
                 account: Some(account.parse().expect("an id")),
-                application: None,
-                trunk: None,
-                number_type: NumberType::Local,
-                country: None,
-                region: None,
                 cost: Some(Money { minor: 1_250, currency: "KWD".parse().expect("a currency") }),
                 assigned_at: Some(at),
-                expires_at: None,
-                since: at,
-                until: None,
-                tags: Tags::default(),
+                ..Record::bare(State::Active, NumberType::Local, at)
             };
             ledger.numbers(at, E164::new(442_079_460_000 + first).expect("a number"), count, Some(&record));
         }

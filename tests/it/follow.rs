@@ -22,8 +22,8 @@ use rollcall::service::{NewKey, Service, ServiceError, Token};
 use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LoggedChange,
-    Over, Past, Replayed, Store, StoreError, StoredJob, WriteTarget,
+    Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LogReads,
+    LoggedChange, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob, WriteTarget,
 };
 use serde_json::{Value, json};
 
@@ -87,34 +87,9 @@ impl PeopleStore for Far {
     }
 }
 
-impl Store for Far {
-    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Stored<()>) -> Stored<()> {
-        self.loads.fetch_add(1, Ordering::SeqCst);
-        self.asked()?.load(what, take)
-    }
-    fn heads(&self, always: bool) -> Stored<Option<Vec<LogHead>>> {
-        self.asked()?.heads(always)
-    }
-    fn health(&self) -> &Health {
-        &self.health
-    }
-    fn survey(&self) -> Stored<()> {
-        self.asked()?.survey()
-    }
-    fn probe(&self) {
-        self.store.probe();
-    }
-    fn incarnation(&self) -> Option<Incarnation> {
-        *self.incarnation.lock()
-    }
+impl LogReads for Far {
     fn partner(&self, auth_id: &PartnerId) -> Stored<Option<PartnerKey>> {
         self.asked()?.partner(auth_id)
-    }
-    fn delete_over(&self, over: &Over) -> Stored<u64> {
-        self.asked()?.delete_over(over)
-    }
-    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Stored<u64> {
-        self.asked()?.keep_row_digests(made, replace)
     }
     fn version(&self, key: PartnerKey) -> Stored<u64> {
         self.asked()?.version(key)
@@ -127,9 +102,6 @@ impl Store for Far {
         take: &mut dyn FnMut(LogPiece) -> Stored<()>,
     ) -> Stored<()> {
         self.asked()?.follow(key, after, through, take)
-    }
-    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
-        self.asked()?.write(target, entry, draft)
     }
     fn mentions(
         &self,
@@ -156,6 +128,15 @@ impl Store for Far {
     }
     fn version_at(&self, key: PartnerKey, time: Time) -> Stored<u64> {
         self.asked()?.version_at(key, time)
+    }
+}
+
+impl SideTables for Far {
+    fn survey(&self) -> Stored<()> {
+        self.asked()?.survey()
+    }
+    fn delete_over(&self, over: &Over) -> Stored<u64> {
+        self.asked()?.delete_over(over)
     }
     fn jobs(&self, key: PartnerKey, skip: u64, limit: usize) -> Stored<(Vec<StoredJob>, u64)> {
         self.asked()?.jobs(key, skip, limit)
@@ -187,9 +168,6 @@ impl Store for Far {
     fn leaseholder(&self, name: &str) -> Stored<Option<String>> {
         self.asked()?.leaseholder(name)
     }
-    fn shared(&self) -> bool {
-        self.store.shared()
-    }
     fn forget_answered(&self, before: Time) -> Stored<()> {
         self.asked()?.forget_answered(before)
     }
@@ -198,6 +176,37 @@ impl Store for Far {
     }
     fn put_key_uses(&self, uses: &[(PartnerKey, KeyId, Time)]) -> Stored<()> {
         self.asked()?.put_key_uses(uses)
+    }
+}
+
+impl Store for Far {
+    fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Stored<()>) -> Stored<()> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.asked()?.load(what, take)
+    }
+    fn heads(&self, always: bool) -> Stored<Option<Vec<LogHead>>> {
+        self.asked()?.heads(always)
+    }
+    fn health(&self) -> &Health {
+        &self.health
+    }
+    fn probe(&self) {
+        self.store.probe();
+    }
+    fn incarnation(&self) -> Option<Incarnation> {
+        *self.incarnation.lock()
+    }
+    fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Stored<u64> {
+        self.asked()?.keep_row_digests(made, replace)
+    }
+    fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort> {
+        self.asked()?.write_beside(key, at, draft)
+    }
+    fn write(&self, target: WriteTarget, entry: LogEntry, draft: Draft<'_>) -> Result<Option<u64>, Abort> {
+        self.asked()?.write(target, entry, draft)
+    }
+    fn shared(&self) -> bool {
+        self.store.shared()
     }
     fn backup(&self, to: &Path) -> Stored<()> {
         self.asked()?.backup(to)

@@ -15,7 +15,7 @@ use crate::service::Service;
 use crate::service::replica;
 use crate::store::people::StoredUser;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Abort, Load, LogEntry, Open, Store, StoreError, WriteTarget};
+use crate::store::{Decision, Done, Load, LogEntry, Open, Store, StoreError, WriteTarget};
 
 /// A temporary database; it is deleted on drop.
 pub struct Rehearsal {
@@ -52,59 +52,42 @@ fn seed(store: &dyn Store, real: &Service, snapshot: &Snapshot) -> Result<Partne
         verb: Verb::PartnerCreate,
         from: None,
     };
-    let write = store.write(
-        WriteTarget::New(id.clone()),
-        entry,
-        Box::new(|transaction| {
-            transaction.put_entity(EntityChange::Partner(Edit::created((*snapshot.partner).clone())))?;
-            for one in snapshot.accounts.sorted() {
-                transaction.put_entity(EntityChange::Account(Edit::created(one.clone())))?;
-            }
-            for one in snapshot.applications.sorted() {
-                transaction.put_entity(EntityChange::Application(Edit::created(one.clone())))?;
-            }
-            for one in snapshot.trunks.sorted() {
-                transaction.put_entity(EntityChange::Trunk(Edit::created(one.clone())))?;
-            }
-            for one in snapshot.keys.sorted() {
-                transaction.put_entity(EntityChange::Key(Edit::created(one.clone())))?;
-            }
-            for one in snapshot.settings.iter() {
-                transaction.put_entity(EntityChange::Setting(Edit::created(one.clone())))?;
-            }
-            Ok(())
-        }),
-    );
-    match write {
-        Ok(_) => {}
-        Err(Abort::Store(error)) => return Err(error.into()),
-        Err(Abort::Refused) => return Err(CliError::Other(format!("cannot rehearse partner {id}"))),
-    }
+    let seeded: Result<Done<()>, StoreError> = store.draft(WriteTarget::New(id.clone()), entry, |transaction| {
+        transaction.put_entity(EntityChange::Partner(Edit::created((*snapshot.partner).clone())))?;
+        for one in snapshot.accounts.sorted() {
+            transaction.put_entity(EntityChange::Account(Edit::created(one.clone())))?;
+        }
+        for one in snapshot.applications.sorted() {
+            transaction.put_entity(EntityChange::Application(Edit::created(one.clone())))?;
+        }
+        for one in snapshot.trunks.sorted() {
+            transaction.put_entity(EntityChange::Trunk(Edit::created(one.clone())))?;
+        }
+        for one in snapshot.keys.sorted() {
+            transaction.put_entity(EntityChange::Key(Edit::created(one.clone())))?;
+        }
+        for one in snapshot.settings.iter() {
+            transaction.put_entity(EntityChange::Setting(Edit::created(one.clone())))?;
+        }
+        Ok(Decision::Commit(()))
+    });
+    seeded?;
     let missing = || StoreError::Corrupt { what: format!("the partner {id} of a rehearsal") };
     Ok(store.partner(id)?.ok_or_else(missing)?)
 }
 
 fn users(store: &dyn Store, real: &Service, keys: &HashMap<PartnerKey, PartnerKey>) -> Result<(), CliError> {
-    let mut all = Vec::new();
-    real.store().people_read(&mut |people| {
-        all = people.users(None)?;
-        Ok(())
-    })?;
+    let mut all = real.store().read_people(|people| people.users(None))?;
     for user in &mut all {
         user.partner = user.partner.and_then(|key| keys.get(&key).copied());
     }
-    store
-        .people_write(&mut |people| {
-            for user in &all {
-                // Rules ask whether a password is set, and not for the password.
-                let password = user.password_set.then(|| "rehearsal".to_owned());
-                let user = StoredUser { user: user.clone(), password, totp: None, totp_offer: None };
-                people.put_user(&user)?;
-            }
-            Ok(())
-        })
-        .map_err(|abort| match abort {
-            Abort::Store(error) => error.into(),
-            Abort::Refused => CliError::Other("cannot rehearse the users".to_owned()),
-        })
+    let seeded: Result<(), StoreError> = store.draft_people(|people| {
+        for user in &all {
+            // Rules ask whether a password is set, and not for the password.
+            let password = user.password_set.then(|| "rehearsal".to_owned());
+            people.put_user(&StoredUser { user: user.clone(), password, totp: None, totp_offer: None })?;
+        }
+        Ok(())
+    });
+    Ok(seeded?)
 }

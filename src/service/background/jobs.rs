@@ -327,7 +327,7 @@ impl Service {
 
     fn job_put(&self, key: PartnerKey, making: Making<'_>) -> Result<WriteOutcome, ServiceError> {
         let Making { job, batches, .. } = making;
-        let outcome = self.manage(key, job.task.verb(), |transaction| {
+        let outcome = self.manage_beside(key, |transaction| {
             transaction.put_job(&job.stored())?;
             for (at, batch) in batches.iter().enumerate() {
                 transaction.put_job_batch(&job.id, at as u64, batch)?;
@@ -385,8 +385,7 @@ impl Service {
         id: &str,
         edit: impl Fn(&mut Job, Time) -> Result<(), ServiceError> + Sync,
     ) -> Result<WriteOutcome, ServiceError> {
-        // The entry is for the log, which has nothing of this.
-        self.manage(key, Verb::Undo, |transaction| {
+        self.manage_beside(key, |transaction| {
             let stored = transaction.job(id)?.ok_or_else(|| ServiceError::unknown("job", id))?;
             let mut job = Job::read(&stored)?;
             edit(&mut job, transaction.at())?;
@@ -497,7 +496,7 @@ impl Service {
                     (Task::Undo(_), None) => return Err(crate::service::corrupt(format!("job {id} undoes nothing"))),
                 };
                 let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
-                let verdicts = self.decide(&mut desk, key, &work, &batch.numbers())?;
+                let verdicts = self.verdicts(&mut desk, key, &work, &batch.numbers())?;
                 desk.flush()?;
                 let before = now.tally.changed;
                 now.tally.add(&verdicts);
@@ -529,7 +528,7 @@ impl Service {
     }
 
     /// Decides rows and notes at the desk what changes.
-    fn decide(
+    fn verdicts(
         &self,
         desk: &mut NumberWriter<'_>,
         key: PartnerKey,
@@ -660,7 +659,7 @@ impl<'s> Making<'s> {
         let mut batch = JobBatch::new(numbers.iter().copied());
         batch.of = of;
         if let Some(tally) = &mut self.job.preview {
-            let verdicts = self.service.decide(desk, desk.key(), work, numbers)?;
+            let verdicts = self.service.verdicts(desk, desk.key(), work, numbers)?;
             desk.flush()?;
             tally.add(&verdicts);
             batch.preview = Some(verdicts);

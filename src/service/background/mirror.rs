@@ -36,7 +36,7 @@ use crate::service::verbs::desk;
 use crate::service::verbs::import::{ImportProgress, Watch};
 use crate::service::verbs::rules::EntityCache;
 use crate::service::{Service, ServiceError};
-use crate::store::{Document, Ownership, Transaction, WriteTarget};
+use crate::store::{Decision, Document, Ownership, Transaction, WriteTarget};
 use look::UpstreamRefusal;
 
 pub use look::{Listing, ListingBuilder, ToldAccount, UpstreamFields, UpstreamRow};
@@ -203,17 +203,12 @@ impl Service {
             let differences = Differences::of(look, &snapshot, options, Time::now());
             options.check_drop(look, &snapshot, differences.gone)?;
             let insist = attempt >= ATTEMPTS;
-            let mut tried = None;
-            let done = self.write(WriteTarget::Partner(snapshot.key), Verb::Sync, |transaction| {
+            let done = self.decide(WriteTarget::Partner(snapshot.key), self.entry(Verb::Sync), |transaction| {
                 if !insist && transaction.version() != snapshot.version + 1 {
                     return Err(ServiceError::Behind);
                 }
                 let report = Writing::new(transaction, look, options, watch).all(&differences)?;
-                if self.dry_run {
-                    tried = Some(report);
-                    return Err(ServiceError::DryRun);
-                }
-                Ok(report)
+                Ok(if self.dry_run { Decision::RollBack(report) } else { Decision::Commit(report) })
             });
             match done {
                 Ok(done) => return Ok(SyncReport { version: done.version, ..done.value }),
@@ -221,9 +216,6 @@ impl Service {
                     tracing::debug!(attempt, "another writer was faster; comparing again");
                 }
                 Err(ServiceError::Abandoned) => return Err(MirrorError::Cancelled),
-                Err(ServiceError::DryRun) if tried.is_some() => {
-                    return tried.ok_or(MirrorError::Cancelled);
-                }
                 Err(error) => return Err(error.into()),
             }
         }

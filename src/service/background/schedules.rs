@@ -46,7 +46,7 @@ use crate::mail::{self, Email, MailFailure, Mailer};
 use crate::schedule::{self, Recurrence};
 use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
-use crate::store::{Document, DocumentWalk, StoreError, Transaction, WriteTarget};
+use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, StoreError};
 
 /// The most schedules of a partner.
 pub const SCHEDULES_MAX: usize = 50;
@@ -448,7 +448,7 @@ impl Service {
 
     /// Requests a report now; the runner of schedules creates it.
     pub fn schedule_ask(&self, key: PartnerKey, id: &str) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::ScheduleEdit, |transaction| {
+        self.manage_beside(key, |transaction| {
             let now = transaction.at();
             let (setting, schedule) = setting_of(transaction, id)?;
             let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
@@ -558,7 +558,7 @@ impl Service {
                 .collect(),
             None => Vec::new(),
         };
-        let done = self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
+        let done = self.write_beside(key, |transaction| {
             let same = transaction.document(SCHEDULE, id)?.as_ref() == Some(&document)
                 && transaction.setting(id)?.as_ref() == Some(setting);
             if !same {
@@ -579,7 +579,7 @@ impl Service {
             }
             Ok(true)
         })?;
-        if !done.value {
+        if !done {
             return Ok(RunStep::Elsewhere);
         }
         let Some(ran) = run.ran else { return Ok(RunStep::Quiet) };
@@ -737,7 +737,7 @@ impl Service {
         let to = &recipient.to;
         // An email whose sending cannot be stored would be sent for ever; a damaged
         // partner takes no writes, for one.
-        self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |_| Ok(()))?;
+        self.write_beside(key, |_| Ok(()))?;
         let snapshot = self.partner_snapshot(key, false)?;
         let schedule = snapshot.settings.get(&delivery.schedule).and_then(Setting::schedule);
         let content = self.store.document(key, DIGEST, id)?;
@@ -795,7 +795,7 @@ impl Service {
     ) -> Result<SendOutcome, ServiceError> {
         let mut tries = 0;
         loop {
-            let noted = self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
+            let noted = self.write_beside(key, |transaction| {
                 let Some(document) = transaction.document(MAIL, id)? else { return Ok(SendOutcome::Idle) };
                 let mut delivery: EmailDelivery = document.read(EMAILS)?;
                 let began = delivery.ran.at;
@@ -825,7 +825,7 @@ impl Service {
                     );
                     std::thread::sleep(std::time::Duration::from_millis(200 << tries));
                 }
-                noted => return Ok(noted?.value),
+                noted => return noted,
             }
         }
     }
@@ -859,7 +859,7 @@ impl Service {
         if self.store.document(key, SCHEDULE, id)?.is_some() {
             return Ok(());
         }
-        self.write(WriteTarget::Partner(key), Verb::ScheduleEdit, |transaction| {
+        self.write_beside(key, |transaction| {
             let (_, schedule) = setting_of(transaction, id)?;
             let plan = Recurrence::parse(&schedule.cron, &schedule.zone).map_err(ServiceError::Invalid)?;
             if transaction.document(SCHEDULE, id)?.is_none() {
@@ -921,14 +921,14 @@ impl Recipient {
     }
 }
 
-fn setting_of(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Schedule), ServiceError> {
+fn setting_of(transaction: &mut dyn PartnerReads, id: &str) -> Result<(Setting, Schedule), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
     let setting = setting.ok_or_else(|| ServiceError::unknown("schedule", id))?;
     let schedule = setting.schedule().cloned().ok_or_else(|| ServiceError::unknown("schedule", id))?;
     Ok((setting, schedule))
 }
 
-fn state_of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<ScheduleState>, ServiceError> {
+fn state_of(transaction: &mut dyn SideWrites, id: &str) -> Result<Option<ScheduleState>, ServiceError> {
     transaction.document(SCHEDULE, id)?.as_ref().map(ScheduleState::read).transpose()
 }
 

@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use tempfile::NamedTempFile;
 use tracing::{error, warn};
 
-use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, Verb, user};
+use crate::domain::{Currency, FieldError, Money, PartnerId, PartnerKey, Time, user};
 use crate::intake::{self, Caution, IntakeError, Mapping, Peeked, RowError};
 use crate::service::background::lease::{self, Lease};
 use crate::service::verbs::import::{
@@ -39,7 +39,7 @@ use crate::service::verbs::import::{
     RowFate, Watch,
 };
 use crate::service::{Service, ServiceError, token};
-use crate::store::{Document, DocumentWalk, StoreError, Transaction, WriteTarget};
+use crate::store::{Document, DocumentWalk, SideWrites, StoreError};
 
 /// The kind of the documents.
 const KIND: &str = "import";
@@ -608,8 +608,7 @@ impl Uploads {
     }
 
     fn forget(&self, service: &Service, key: PartnerKey, id: &str) -> Result<(), ServiceError> {
-        service
-            .write(WriteTarget::Partner(key), Verb::Import, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
+        service.write_beside(key, |transaction| Ok(transaction.drop_document(KIND, id)?))?;
         let kept = KeptRows::ALL.map(|rows| self.rows_path(id, rows));
         for path in kept.into_iter().chain([self.path(id)]) {
             match fs::remove_file(&path) {
@@ -647,7 +646,7 @@ impl Uploads {
             end.claim = Some(service.leases.claim(&lease_of(&upload.id))?.ok_or_else(busy)?);
         }
         let document = upload.document();
-        service.write(WriteTarget::Partner(key), Verb::Import, |transaction| {
+        service.write_beside(key, |transaction| {
             match transaction.document(KIND, &upload.id)?.as_ref().map(Upload::read).transpose()? {
                 Some(Upload { stage: UploadStage::Imported, .. }) => Err(imported()),
                 Some(_) | None => Ok(transaction.put_document(KIND, &document)?),
@@ -690,7 +689,7 @@ impl Uploads {
         let progress = |progress: ImportProgress| *live.progress.lock() = Some(progress);
         let watch = Watch { progress: &progress, cancel: &live.cancel };
         // Made in the transaction, so that it is there if what it tells is.
-        let note = |transaction: &mut dyn Transaction, report: &ImportReport| {
+        let note = |transaction: &mut dyn SideWrites, report: &ImportReport| {
             let found = Some(UploadCounts::of(report, upload.headed));
             put(transaction, &Upload { stage: UploadStage::Imported, found, error: None, ..upload.clone() })
         };
@@ -730,7 +729,7 @@ impl Uploads {
 
     /// Writes down how it went. What another node did meanwhile stands.
     fn ended(&self, service: &Service, key: PartnerKey, upload: &Upload) -> Result<(), ServiceError> {
-        match service.write(WriteTarget::Partner(key), Verb::Import, |transaction| put(transaction, upload)) {
+        match service.write_beside(key, |transaction| put(transaction, upload)) {
             Ok(_) | Err(ServiceError::Refused(_) | ServiceError::Unknown { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -776,7 +775,7 @@ impl Drop for UploadGuard {
 
 /// Writes down how it goes with an upload that is worked on, unless it was let
 /// go of or has been imported.
-fn put(transaction: &mut dyn Transaction, upload: &Upload) -> Result<(), ServiceError> {
+fn put(transaction: &mut dyn SideWrites, upload: &Upload) -> Result<(), ServiceError> {
     let now = transaction.document(KIND, &upload.id)?.ok_or_else(|| ServiceError::unknown("import", &upload.id))?;
     match Upload::read(&now)?.stage {
         UploadStage::Imported => Err(imported()),

@@ -42,7 +42,7 @@ use crate::outbound::Outbound;
 use crate::service::background::turns::Board;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, token};
-use crate::store::{Document, DocumentWalk, Transaction, WriteTarget};
+use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, Transaction};
 
 /// Heads: the state of each webhook. `due` says when it is to be looked at.
 const HEAD: &str = "webhook";
@@ -246,16 +246,16 @@ impl WebhookCursor {
         Ok(WebhookCursor { due: document.due, ..head })
     }
 
-    fn of(transaction: &mut dyn Transaction, id: &str) -> Result<Option<WebhookCursor>, ServiceError> {
+    fn of(transaction: &mut dyn SideWrites, id: &str) -> Result<Option<WebhookCursor>, ServiceError> {
         transaction.document(HEAD, id)?.map(|document| WebhookCursor::read(&document)).transpose()
     }
 
-    fn put(&self, transaction: &mut dyn Transaction, id: &str) -> Result<(), ServiceError> {
+    fn put(&self, transaction: &mut dyn SideWrites, id: &str) -> Result<(), ServiceError> {
         Ok(transaction.put_document(HEAD, &Document::of(id, self.due, self))?)
     }
 
     /// What waits is tried at once, and by the whole table again.
-    fn kick(&mut self, transaction: &mut dyn Transaction, id: &str, now: Time) -> Result<(), ServiceError> {
+    fn kick(&mut self, transaction: &mut dyn SideWrites, id: &str, now: Time) -> Result<(), ServiceError> {
         (self.due, self.step) = (Some(now), 0);
         if self.held > 0 {
             let mut held = HeldEvents::in_transaction(transaction, id)?;
@@ -268,7 +268,7 @@ impl WebhookCursor {
     /// Takes over which events are held back, and writes that if it is news.
     fn put_held(
         &mut self,
-        transaction: &mut dyn Transaction,
+        transaction: &mut dyn SideWrites,
         id: &str,
         (held, changed): (&HeldEvents, bool),
         now: Time,
@@ -282,7 +282,7 @@ impl WebhookCursor {
     /// Lists a delivery with those that were given up.
     fn give_up(
         &mut self,
-        transaction: &mut dyn Transaction,
+        transaction: &mut dyn SideWrites,
         webhook: &str,
         id: &str,
         delivery: &Delivery,
@@ -295,7 +295,7 @@ impl WebhookCursor {
     /// Takes a delivery from that list, if it is there.
     fn forget_failed(
         &mut self,
-        transaction: &mut dyn Transaction,
+        transaction: &mut dyn SideWrites,
         webhook: &str,
         id: &str,
     ) -> Result<Option<Delivery>, ServiceError> {
@@ -309,7 +309,7 @@ impl WebhookCursor {
     /// Queues a delivery's event again.
     fn resend(
         &mut self,
-        transaction: &mut dyn Transaction,
+        transaction: &mut dyn SideWrites,
         webhook: &str,
         of: &str,
         again: Delivery,
@@ -325,7 +325,7 @@ impl WebhookCursor {
     /// Puts a delivery into its place after `version`, and returns its id.
     fn add(
         &mut self,
-        transaction: &mut dyn Transaction,
+        transaction: &mut dyn SideWrites,
         webhook: &str,
         version: u64,
         delivery: &Delivery,
@@ -428,11 +428,11 @@ impl Delivery {
         Ok(document.read("delivery")?)
     }
 
-    fn of(transaction: &mut dyn Transaction, webhook: &str, id: &str) -> Result<Option<Delivery>, ServiceError> {
+    fn of(transaction: &mut dyn SideWrites, webhook: &str, id: &str) -> Result<Option<Delivery>, ServiceError> {
         transaction.document(&deliveries_of(webhook), id)?.map(|document| Delivery::read(&document)).transpose()
     }
 
-    fn put(&self, transaction: &mut dyn Transaction, webhook: &str, id: &str) -> Result<(), ServiceError> {
+    fn put(&self, transaction: &mut dyn SideWrites, webhook: &str, id: &str) -> Result<(), ServiceError> {
         Ok(transaction.put_document(&deliveries_of(webhook), &Document::of(id, None, self))?)
     }
 }
@@ -519,7 +519,7 @@ pub fn tag(setting: &Setting) -> u64 {
 }
 
 /// A webhook that is there, inside a transaction.
-fn find(transaction: &mut dyn Transaction, id: &str) -> Result<(Setting, Webhook), ServiceError> {
+fn find(transaction: &mut dyn PartnerReads, id: &str) -> Result<(Setting, Webhook), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
     let setting = setting.ok_or_else(|| ServiceError::unknown("webhook", id))?;
     let webhook = setting.webhook().cloned().ok_or_else(|| ServiceError::unknown("webhook", id))?;
@@ -808,7 +808,7 @@ impl Service {
         let body = envelope.body(&data);
         let (attempt, delivered) = self.attempt_apart(&shown.webhook.url, &secrets, &event, &body)?;
         deliver::count("test");
-        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+        let outcome = self.manage_beside(key, |transaction| {
             find(transaction, id)?;
             let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| ServiceError::unknown("webhook", id))?;
             let delivery = Delivery {
@@ -914,7 +914,7 @@ impl Service {
         delivery: Option<&str>,
     ) -> Result<WriteOutcome, ServiceError> {
         let now = self.hooks.now();
-        let skipped = self.manage(key, Verb::WebhookEdit, |transaction| {
+        let skipped = self.manage_beside(key, |transaction| {
             find(transaction, id)?;
             let mut head = WebhookCursor::of(transaction, id)?.ok_or_else(|| ServiceError::unknown("webhook", id))?;
             let mut held = HeldEvents::in_transaction(transaction, id)?;
@@ -964,7 +964,7 @@ impl Service {
     /// Queues an event again, under the same id, behind what waits.
     pub fn webhook_resend(&self, key: PartnerKey, id: &str, delivery: &str) -> Result<WriteOutcome, ServiceError> {
         let now = self.hooks.now();
-        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+        let outcome = self.manage_beside(key, |transaction| {
             let mut head = self.may_resend(transaction, id)?;
             let given_up = head.forget_failed(transaction, id, delivery)?;
             let again = match Delivery::of(transaction, id, delivery)? {
@@ -994,7 +994,7 @@ impl Service {
         let now = self.hooks.now();
         // What is gone again meanwhile is passed.
         let list = self.store.documents(key, &failed_of(id), DocumentWalk::Up { after: None }, QUEUE_MAX)?;
-        let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
+        let outcome = self.manage_beside(key, |transaction| {
             let mut head = self.may_resend(transaction, id)?;
             let room = QUEUE_MAX.saturating_sub(head.queued.len());
             let mut resent = 0;
@@ -1017,7 +1017,7 @@ impl Service {
         outcome
     }
 
-    fn may_resend(&self, transaction: &mut dyn Transaction, id: &str) -> Result<WebhookCursor, ServiceError> {
+    fn may_resend(&self, transaction: &mut dyn SideWrites, id: &str) -> Result<WebhookCursor, ServiceError> {
         let (_, webhook) = find(transaction, id)?;
         if webhook.off.is_some() {
             return Err(ServiceError::Refused("this webhook is switched off; switch it on first".to_owned()));
@@ -1055,7 +1055,7 @@ impl Service {
             return Ok(());
         }
         let event = Announced { id: token::event_id(), kind: kind.to_owned(), at: self.hooks.now(), data };
-        self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+        self.write_beside(key, |transaction| {
             let version = transaction.version() - 1;
             enqueue(transaction, &ids, version, &event)
         })?;
@@ -1071,7 +1071,7 @@ fn webhook_ids(snapshot: &Snapshot) -> Vec<Arc<str>> {
 
 /// Queues an event, after `version`, with each of these webhooks that wants it.
 fn enqueue(
-    transaction: &mut dyn Transaction,
+    transaction: &mut dyn SideWrites,
     ids: &[Arc<str>],
     version: u64,
     event: &Announced,
@@ -1109,7 +1109,7 @@ fn enqueue(
     Ok(())
 }
 
-fn put_secrets(transaction: &mut dyn Transaction, id: &str, secrets: &Secrets) -> Result<(), ServiceError> {
+fn put_secrets(transaction: &mut dyn SideWrites, id: &str, secrets: &Secrets) -> Result<(), ServiceError> {
     Ok(transaction.put_document(SECRET, &Document::of(id, None, secrets))?)
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::domain::Time;
 use crate::store::people::{AuditEntry, SecretDigest};
-use crate::store::{Abort, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How many notes wait to be written at most.
 const LINE_MAX: usize = 10_000;
@@ -108,7 +108,7 @@ fn write(store: &dyn Store, batch: &[AuditNote]) -> Result<(), StoreError> {
     }
     let since = Instant::now();
     loop {
-        let written = store.people_write(&mut |people| {
+        let written = store.draft_people(|people| {
             for note in batch {
                 match note {
                     AuditNote::Audit(entry) => people.put_audit(entry)?,
@@ -119,11 +119,11 @@ fn write(store: &dyn Store, batch: &[AuditNote]) -> Result<(), StoreError> {
             Ok(())
         });
         match written {
-            Ok(()) | Err(Abort::Refused) => return Ok(()),
-            Err(Abort::Store(StoreError::Busy | StoreError::Full)) if since.elapsed() < PATIENCE => {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Busy | StoreError::Full) if since.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(200));
             }
-            Err(Abort::Store(error)) => return Err(error),
+            Err(error) => return Err(error),
         }
     }
 }

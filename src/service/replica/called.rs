@@ -14,10 +14,10 @@
 use tracing::warn;
 
 use super::Replica;
-use crate::domain::{Actor, PartnerKey, Time, Verb};
+use crate::domain::{PartnerKey, Time};
 use crate::inventory::called::{CalledDay, CalledNumbers, DAYS_KEPT, Recording, read, written};
 use crate::inventory::set::SetEdit;
-use crate::store::{Abort, Document, DocumentWalk, LogEntry, Store, StoreError, Transaction, WriteTarget};
+use crate::store::{Decision, Document, DocumentWalk, SideWrites, Store, StoreError};
 
 const KIND: &str = "called";
 /// Sorts behind all days.
@@ -170,19 +170,12 @@ fn forget(
     }
 }
 
-/// Writes documents of a partner. The entry is for the log, which has nothing
-/// of this.
+/// Writes documents of a partner.
 fn write(
     store: &dyn Store,
     key: PartnerKey,
     at: Time,
-    mut draft: impl FnMut(&mut dyn Transaction) -> Result<(), StoreError> + Send,
+    mut draft: impl FnMut(&mut dyn SideWrites) -> Result<(), StoreError> + Send,
 ) -> Result<(), StoreError> {
-    let entry = LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Undo, from: None };
-    let draft = Box::new(|transaction: &mut dyn Transaction| draft(transaction).map_err(Abort::Store));
-    match store.write(WriteTarget::Partner(key), entry, draft) {
-        Ok(_) => Ok(()),
-        Err(Abort::Store(error)) => Err(error),
-        Err(_) => Err(StoreError::Corrupt { what: "a write of called numbers was refused".to_owned() }),
-    }
+    store.draft_beside(key, at, |transaction| draft(transaction).map(Decision::Commit))
 }

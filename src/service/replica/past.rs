@@ -297,23 +297,12 @@ impl Pasts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{NumberType, Record, State, Tags};
+    use crate::domain::{NumberType, Record, State};
 
     fn record(tag: u64) -> Record {
         Record {
-            state: State::Available,
-            account: None,
-            application: None,
-            trunk: None,
-            number_type: NumberType::Local,
-            country: None,
             region: Some(tag.to_string().into()),
-            cost: None,
-            assigned_at: None,
-            expires_at: None,
-            since: Time::new(1_770_000_000).expect("a time"),
-            until: None,
-            tags: Tags::default(),
+            ..Record::bare(State::Available, NumberType::Local, Time::new(1_770_000_000).expect("a time"))
         }
     }
 

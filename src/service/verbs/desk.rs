@@ -11,21 +11,22 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::action::{self, Assignment, Refusal, Transfer};
+use crate::domain::change::GENESIS;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, E164, FieldError, PartnerKey, Record, RunChange, Setting,
     State, Status, Time, Trunk, TrunkId, number, setting,
 };
-use crate::inventory::Snapshot;
+use crate::inventory::{NumberAlone, Snapshot};
 use crate::service::verbs::rules::{self, EntityCache, ReferenceFault, Subject, Violation};
 use crate::service::{Conflict, ServiceError, ShownNumber, StoreError, Unusable};
-use crate::store::{Ownership, Transaction};
+use crate::store::{NumberPuts, Ownership, PartnerReads};
 
 /// How many numbers are written at a time, about.
 pub(in crate::service) const STEP: usize = 8_192;
 
 pub(in crate::service) struct NumberWriter<'t> {
-    pub transaction: &'t mut dyn Transaction,
+    pub transaction: &'t mut dyn NumberPuts,
     key: PartnerKey,
     quarantine: &'t Quarantine,
     /// What the partner has chosen instead, once it was looked for.
@@ -36,7 +37,7 @@ pub(in crate::service) struct NumberWriter<'t> {
 }
 
 impl<'t> NumberWriter<'t> {
-    pub fn new(transaction: &'t mut dyn Transaction, key: PartnerKey, quarantine: &'t Quarantine) -> NumberWriter<'t> {
+    pub fn new(transaction: &'t mut dyn NumberPuts, key: PartnerKey, quarantine: &'t Quarantine) -> NumberWriter<'t> {
         let (entities, active, pending) = Default::default();
         NumberWriter { transaction, key, quarantine, own: None, entities, active, pending }
     }
@@ -204,9 +205,10 @@ impl<'t> NumberWriter<'t> {
         };
         let partner =
             self.transaction.partner()?.ok_or_else(|| crate::service::corrupt("a write without its partner"))?;
-        let of_one = Snapshot::of_one(self.key, partner, account, application, trunk, (number, version, record));
-        let snapshot = of_one.map_err(|misfit| crate::service::corrupt(misfit.to_string()))?;
-        Ok(ShownNumber { number, version, created: false, at: self.transaction.at(), snapshot })
+        let names = Snapshot::empty(self.key, version, GENESIS, partner);
+        let alone = NumberAlone::new(names, account, application, trunk, (number, version, record));
+        let alone = alone.map_err(|misfit| crate::service::corrupt(misfit.to_string()))?;
+        Ok(ShownNumber { number, version, created: false, at: self.transaction.at(), alone })
     }
 
     pub fn account(&mut self, id: &AccountId) -> Result<Option<Account>, ServiceError> {
@@ -315,7 +317,7 @@ impl ActiveNumbers {
 
     /// Whether the account has so many. Counted as far as it takes, and each
     /// time twice as far, so that many questions cost what one count does.
-    fn at_least(&mut self, wanted: u64, account: &AccountId, from: &mut dyn Transaction) -> Result<bool, StoreError> {
+    fn at_least(&mut self, wanted: u64, account: &AccountId, from: &mut dyn PartnerReads) -> Result<bool, StoreError> {
         let pending = self.pending.get(account).copied().unwrap_or_default();
         let needed = wanted.saturating_add_signed(-pending);
         let (mut counted, mut reach) = self.stored.get(account).copied().unwrap_or_default();

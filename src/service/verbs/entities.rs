@@ -200,19 +200,12 @@ impl Service {
         id: &ApplicationId,
         changes: &EntityPatch,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::ApplicationEdit, |transaction| {
-            let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
-            let before = transaction.application(id)?.ok_or_else(unknown)?;
-            let archived_at = changes.archived_at(before.archived_at, transaction.at());
+        self.edit_application(key, id, |before, at| {
+            let archived_at = changes.archived_at(before.archived_at, at);
             let destinations = self.edited(&before.destinations, changes)?;
             let answer_url = changes.answer_url.clone().unwrap_or_else(|| before.answer_url.clone());
             let name = changes.name(&before.name)?;
-            let after = Application { name, archived_at, destinations, answer_url, ..before.clone() };
-            if after != before {
-                let edit = Edit { before: Some(before), after: after.clone() };
-                transaction.put_entity(EntityChange::Application(edit))?;
-            }
-            Ok(VerbOutcome::Application { application: after, created: false })
+            Ok(Application { name, archived_at, destinations, answer_url, ..before.clone() })
         })
     }
 
@@ -245,17 +238,34 @@ impl Service {
         id: &TrunkId,
         changes: &EntityPatch,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::TrunkEdit, |transaction| {
-            let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
-            let before = transaction.trunk(id)?.ok_or_else(unknown)?;
-            let archived_at = changes.archived_at(before.archived_at, transaction.at());
+        self.edit_trunk(key, id, |before, at| {
+            let archived_at = changes.archived_at(before.archived_at, at);
             let destinations = self.edited(&before.destinations, changes)?;
-            let after = Trunk { name: changes.name(&before.name)?, archived_at, destinations, ..before.clone() };
-            if after != before {
-                transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
-            }
-            Ok(VerbOutcome::Trunk { trunk: after, created: false })
+            Ok(Trunk { name: changes.name(&before.name)?, archived_at, destinations, ..before.clone() })
         })
+    }
+
+    fn edit_trunk(
+        &self,
+        key: PartnerKey,
+        id: &TrunkId,
+        edit: impl Fn(&Trunk, Time) -> Result<Trunk, ServiceError> + Sync,
+    ) -> Result<WriteOutcome, ServiceError> {
+        self.manage(key, Verb::TrunkEdit, |transaction| {
+            let before = transaction.trunk(id)?.ok_or_else(|| ServiceError::unknown("trunk", id.as_str()))?;
+            let trunk = edit(&before, transaction.at())?;
+            if trunk != before {
+                transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: trunk.clone() }))?;
+            }
+            Ok(VerbOutcome::Trunk { trunk, created: false })
+        })
+    }
+
+    /// The destinations after an edit of their list.
+    fn applied(&self, edit: &DestinationEdit, before: &Destinations) -> Result<Destinations, ServiceError> {
+        let after = edit.applied(before)?;
+        self.check_destinations(before, &after)?;
+        Ok(after)
     }
 
     /// The destinations after an edit.
@@ -273,17 +283,27 @@ impl Service {
         id: &ApplicationId,
         edit: &DestinationEdit,
     ) -> Result<WriteOutcome, ServiceError> {
+        self.edit_application(key, id, |before, _| {
+            let destinations = self.applied(edit, &before.destinations)?;
+            Ok(Application { destinations, ..before.clone() })
+        })
+    }
+
+    fn edit_application(
+        &self,
+        key: PartnerKey,
+        id: &ApplicationId,
+        edit: impl Fn(&Application, Time) -> Result<Application, ServiceError> + Sync,
+    ) -> Result<WriteOutcome, ServiceError> {
         self.manage(key, Verb::ApplicationEdit, |transaction| {
-            let unknown = || ServiceError::Unknown { what: "application", id: id.to_string() };
-            let before = transaction.application(id)?.ok_or_else(unknown)?;
-            let destinations = edit.applied(&before.destinations)?;
-            self.check_destinations(&before.destinations, &destinations)?;
-            let after = Application { destinations, ..before.clone() };
-            if after != before {
-                let edit = Edit { before: Some(before), after: after.clone() };
+            let before = transaction.application(id)?;
+            let before = before.ok_or_else(|| ServiceError::unknown("application", id.as_str()))?;
+            let application = edit(&before, transaction.at())?;
+            if application != before {
+                let edit = Edit { before: Some(before), after: application.clone() };
                 transaction.put_entity(EntityChange::Application(edit))?;
             }
-            Ok(VerbOutcome::Application { application: after, created: false })
+            Ok(VerbOutcome::Application { application, created: false })
         })
     }
 
@@ -313,16 +333,8 @@ impl Service {
         id: &TrunkId,
         edit: &DestinationEdit,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::TrunkEdit, |transaction| {
-            let unknown = || ServiceError::Unknown { what: "trunk", id: id.to_string() };
-            let before = transaction.trunk(id)?.ok_or_else(unknown)?;
-            let destinations = edit.applied(&before.destinations)?;
-            self.check_destinations(&before.destinations, &destinations)?;
-            let after = Trunk { destinations, ..before.clone() };
-            if after != before {
-                transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: after.clone() }))?;
-            }
-            Ok(VerbOutcome::Trunk { trunk: after, created: false })
+        self.edit_trunk(key, id, |before, _| {
+            Ok(Trunk { destinations: self.applied(edit, &before.destinations)?, ..before.clone() })
         })
     }
 }

@@ -38,7 +38,7 @@ use crate::inventory::names::NamedKind;
 use crate::service::verbs::desk;
 use crate::service::verbs::rules::{self, ReferenceFault, Referents, Subject, Violation};
 use crate::service::{Service, ServiceError, replica};
-use crate::store::{Abort, Load, Ownership, StoreError, Transaction, WriteTarget};
+use crate::store::{Decision, Done, DraftError, Load, Ownership, SideWrites, StoreError, Transaction, WriteTarget};
 
 pub use self::report::{
     CAUTIONS_MAX, ChangedNumber, CostChange, ERRORS_MAX, EntityNews, FIRST_MAX, FieldChange, ImportReport, Losses,
@@ -89,7 +89,7 @@ impl Default for ImportOptions {
 }
 
 /// Written by the caller in the transaction of an import.
-pub type ImportHook<'a> = &'a (dyn Fn(&mut dyn Transaction, &ImportReport) -> Result<(), ServiceError> + Sync);
+pub type ImportHook<'a> = &'a (dyn Fn(&mut dyn SideWrites, &ImportReport) -> Result<(), ServiceError> + Sync);
 
 /// How far an import is.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +119,15 @@ pub enum ImportError {
     Service(#[from] ServiceError),
     #[error("interrupted; nothing was written")]
     Cancelled,
+}
+
+impl DraftError for ImportError {
+    fn store(self) -> Result<StoreError, ImportError> {
+        match self {
+            ImportError::Service(ServiceError::Store(error)) => Ok(error),
+            refusal => Err(refusal),
+        }
+    }
 }
 
 impl From<StoreError> for ImportError {
@@ -173,44 +182,23 @@ impl Service {
         let probe = options.dry_run || refused(&tally);
         let entry = self.entry(Verb::Import);
         let at = entry.at;
-
-        let mut outcome: Option<Result<ImportReport, ImportError>> = None;
-        let result = self.store.write(
-            WriteTarget::Partner(key),
-            entry,
-            Box::new(|transaction| {
+        let done: Result<Done<ImportReport>, ImportError> =
+            self.store.draft(WriteTarget::Partner(key), entry, |transaction| {
                 let mut run = ImportRun::new(transaction, &file, at, probe, tally.clone());
-                let mut done = || {
-                    if fits { run.batch(&mut batch) } else { run.file() }?;
-                    run.last_active()?;
-                    let tally = std::mem::take(&mut run.tally);
-                    let written = !probe && !refused(&tally);
-                    let report = tally.report(&mut run)?;
-                    let version = (written && run.wrote).then(|| run.transaction.version());
-                    let report = ImportReport { written, version, ..report };
-                    if written {
-                        note(run.transaction, &report)?;
-                    }
-                    Ok(report)
-                };
-                match done() {
-                    Ok(report) => {
-                        let keep = report.written;
-                        outcome = Some(Ok(report));
-                        if keep { Ok(()) } else { Err(Abort::Refused) }
-                    }
-                    Err(ImportError::Service(ServiceError::Store(error))) => Err(Abort::Store(error)),
-                    Err(error) => {
-                        outcome = Some(Err(error));
-                        Err(Abort::Refused)
-                    }
+                if fits { run.batch(&mut batch) } else { run.file() }?;
+                run.last_active()?;
+                let tally = std::mem::take(&mut run.tally);
+                let written = !probe && !refused(&tally);
+                let report = tally.report(&mut run)?;
+                let version = (written && run.wrote).then(|| run.transaction.version());
+                let report = ImportReport { written, version, ..report };
+                if !written {
+                    return Ok(Decision::RollBack(report));
                 }
-            }),
-        );
-        if let Err(Abort::Store(error)) = result {
-            return Err(error.into());
-        }
-        outcome.unwrap_or(Err(ImportError::Cancelled))
+                note(run.transaction, &report)?;
+                Ok(Decision::Commit(report))
+            });
+        Ok(done?.value)
     }
 }
 

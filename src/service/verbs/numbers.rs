@@ -186,19 +186,11 @@ impl Stock {
     fn record(&self, number: E164, at: Time) -> Record {
         let said = plan::lookup(number.digits());
         Record {
-            state: State::Available,
-            account: None,
-            application: None,
-            trunk: None,
-            number_type: self.number_type.unwrap_or(said.number_type),
             country: self.country.or_else(|| said.country.and_then(Country::new)),
             region: self.region.clone().or_else(|| said.region.map(Arc::from)),
             cost: Some(self.cost),
-            assigned_at: None,
-            expires_at: None,
-            since: at,
-            until: None,
             tags: self.tags.clone(),
+            ..Record::bare(State::Available, self.number_type.unwrap_or(said.number_type), at)
         }
     }
 }

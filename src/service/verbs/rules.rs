@@ -19,7 +19,7 @@ use std::hash::Hash;
 
 use crate::domain::field::code;
 use crate::domain::{Account, AccountId, Application, ApplicationId, FieldError, Record, Time, Trunk, TrunkId};
-use crate::store::{StoreError, Transaction};
+use crate::store::{PartnerReads, StoreError};
 
 /// What a number refers to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,26 +165,26 @@ pub(in crate::service) struct EntityCache {
 }
 
 impl EntityCache {
-    pub fn account(&mut self, from: &mut dyn Transaction, id: &AccountId) -> Result<Option<&Account>, StoreError> {
+    pub fn account(&mut self, from: &mut dyn PartnerReads, id: &AccountId) -> Result<Option<&Account>, StoreError> {
         known(&mut self.accounts, id, || from.account(id))
     }
 
     pub fn application(
         &mut self,
-        from: &mut dyn Transaction,
+        from: &mut dyn PartnerReads,
         id: &ApplicationId,
     ) -> Result<Option<&Application>, StoreError> {
         known(&mut self.applications, id, || from.application(id))
     }
 
-    pub fn trunk(&mut self, from: &mut dyn Transaction, id: &TrunkId) -> Result<Option<&Trunk>, StoreError> {
+    pub fn trunk(&mut self, from: &mut dyn PartnerReads, id: &TrunkId) -> Result<Option<&Trunk>, StoreError> {
         known(&mut self.trunks, id, || from.trunk(id))
     }
 
     /// [`judge`] with what the record refers to looked up.
     pub fn judge(
         &mut self,
-        from: &mut dyn Transaction,
+        from: &mut dyn PartnerReads,
         before: Option<&Record>,
         after: &Record,
     ) -> Result<Vec<Violation>, StoreError> {

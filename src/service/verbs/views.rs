@@ -3,9 +3,9 @@
 //! They are one document outside the log, because a view affects neither bills nor
 //! routing. Deliberately absent: the meaning of a filter line.
 
-use crate::domain::{PartnerKey, Time, Verb};
+use crate::domain::{PartnerKey, Time};
 use crate::service::{Service, ServiceError};
-use crate::store::{Document, WriteTarget};
+use crate::store::Document;
 
 /// The most views of a partner.
 pub const VIEWS_MAX: usize = 20;
@@ -67,12 +67,10 @@ impl Service {
         key: PartnerKey,
         edit: impl Fn(&mut Vec<SavedFilter>, Time) -> Result<(), ServiceError> + Sync,
     ) -> Result<(), ServiceError> {
-        // The entry is for the log, which has nothing of this.
-        self.write(WriteTarget::Partner(key), Verb::Undo, |transaction| {
+        self.write_beside(key, |transaction| {
             let mut views = read(transaction.document(KIND, ID)?)?;
             edit(&mut views, transaction.at())?;
             Ok(transaction.put_document(KIND, &Document::of(ID, None, &views))?)
         })
-        .map(drop)
     }
 }

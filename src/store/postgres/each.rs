@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use super::connect::Link;
 use super::core::{Core, rows};
 use super::put::{ColumnArrays, Put, arrays, set_values, values};
-use crate::domain::{AccountId, E164, Group, NumberRun, PartnerKey, RunChange};
+use crate::domain::{E164, Group, NumberRun, PartnerKey, RunChange};
 use crate::store::rows::*;
 use crate::store::tally::RowTally;
 use crate::store::{OwnedRun, Ownership, StoreError};
@@ -33,9 +33,6 @@ const UPDATE: &str = concat!(
 );
 const DELETE: &str = "DELETE FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
 const RELEASE: &str = "DELETE FROM holder WHERE partner = $1 AND number = ANY ($2::bigint[])";
-
-/// To what the partner's numbers route.
-pub(super) const ROUTES: &str = "SELECT DISTINCT application, trunk FROM number WHERE partner = $1";
 
 /// What `verify` counts, and what is wrong if there is any.
 pub(super) const INTEGRITY: &[(&str, &str)] = &[
@@ -180,18 +177,4 @@ impl<'a> EachEdits<'a> {
             put.push(Put { sql: RELEASE, params: vec![key, &self.go], rows });
         }
     }
-}
-
-/// The numbers that the account holds or that are reserved for it.
-pub(super) fn numbers_of(
-    core: &Core,
-    link: &Link,
-    key: PartnerKey,
-    account: &AccountId,
-    states: &[&str],
-) -> Result<Vec<E164>, StoreError> {
-    let sql =
-        "SELECT number FROM number WHERE partner = $1 AND account = $2 AND state = ANY ($3::text[]) ORDER BY number";
-    let rows = core.rows(link, sql, &[&key.0, &account.as_str(), &states])?;
-    rows.iter().map(|row| number_of(row.int(0)?)).collect()
 }

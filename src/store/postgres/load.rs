@@ -18,6 +18,7 @@ use super::core::Core;
 use super::schema::{FORM_LOCK, TableForm};
 use super::trouble::trouble;
 use crate::domain::{Dates, PartnerKey};
+use crate::store::entities::{ENTITIES, EntityTable};
 use crate::store::rows::*;
 use crate::store::runs::{OVERLAPS, numbers_of};
 use crate::store::{BatchRow, Load, Loaded, NumberBatch, StoreError, numbers_named};
@@ -59,8 +60,9 @@ pub(super) fn load(core: &Core, what: Load, take: Take<'_>) -> Result<(), StoreE
 fn entities(core: &Core, link: &Link, what: Load, take: Take<'_>) -> Result<(), StoreError> {
     let only = what.only.map(|key| key.0);
     let filter = "WHERE $1::bigint IS NULL OR partner = $1";
-    for EntityTable { table, name, columns } in ENTITIES {
-        let sql = format!("SELECT partner, {columns} FROM {table} {filter} ORDER BY partner, {name}");
+    for entity in ENTITIES {
+        let (EntityTable { table, name, .. }, columns) = (entity, entity.all());
+        let sql = format!("SELECT {columns} FROM {table} {filter} ORDER BY partner, {name}");
         for row in core.rows(link, &sql, &[&only])? {
             take(read_entity(table, &row).or_else(|error| poison(error, table, &row, 0))?)?;
         }

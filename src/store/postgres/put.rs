@@ -19,8 +19,8 @@ pub(super) struct Put<'a> {
     pub rows: Option<u64>,
 }
 
-/// Sends statements together, and checks what each has changed.
-pub(super) fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<(), StoreError> {
+/// Sends statements together, checks what each has changed, and returns the sum.
+pub(super) fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<u64, StoreError> {
     let changed = core.run(async {
         let mut statements = Vec::with_capacity(put.len());
         for one in put {
@@ -33,12 +33,12 @@ pub(super) fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<(), Stor
         let ended = join_all(sent).await;
         ended.into_iter().collect::<Result<Vec<u64>, _>>().map_err(trouble)
     })?;
-    for (one, changed) in put.iter().zip(changed) {
-        if one.rows.is_some_and(|rows| rows != changed) {
+    for (one, changed) in put.iter().zip(&changed) {
+        if one.rows.is_some_and(|rows| rows != *changed) {
             return Err(corrupt("numbers changed under a write lock".to_owned()));
         }
     }
-    Ok(())
+    Ok(changed.iter().sum())
 }
 
 /// Values of several rows, each column in an array of its own, as one statement

@@ -18,9 +18,9 @@ use super::connect::Link;
 use super::core::{Core, rows};
 use super::put::{ColumnArrays, Put, arrays, set_values, values};
 use crate::domain::runs::Group;
-use crate::domain::{AccountId, E164, NumberRun, PartnerKey, Record, RunChange};
+use crate::domain::{NumberRun, PartnerKey, Record, RunChange};
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
+use crate::store::runs::{COUNTS_INTEGRITY, ChangedRun, NO_END, OVERLAPS, RUN_MAX, Span, possible};
 use crate::store::tally::RowTally;
 use crate::store::{OwnedRun, Ownership, StoreError};
 
@@ -407,24 +407,6 @@ impl<'a> RunEdits<'a> {
     }
 }
 
-/// The numbers that the account holds or that are reserved for it.
-pub(super) fn numbers_of(
-    core: &Core,
-    link: &Link,
-    key: PartnerKey,
-    account: &AccountId,
-    states: &[&str],
-) -> Result<Vec<E164>, StoreError> {
-    let sql = "SELECT first, last FROM number_run WHERE partner = $1 AND account = $2 AND state = ANY ($3::text[]) \
-               ORDER BY first";
-    let mut numbers = Vec::new();
-    for row in core.rows(link, sql, &[&key.0, &account.as_str(), &states])? {
-        let (first, last) = crate::store::runs::bounds(&row, 0, 1)?;
-        numbers.extend((first.digits()..=last.digits()).filter_map(E164::new));
-    }
-    Ok(numbers)
-}
-
 /// Those of the ranges of which a group was ever held: the others have no holder.
 fn in_known_groups(
     core: &Core,
@@ -614,9 +596,6 @@ impl RowOwners<'_> {
     }
 }
 
-/// To what the partner's numbers route.
-pub(super) const ROUTES: &str = "SELECT DISTINCT application, trunk FROM number_run WHERE partner = $1";
-
 /// What `verify` counts, and what is wrong if there is any. Both tables are compared
 /// as lists of numbers, since content cuts the one and not the other.
 pub(super) const INTEGRITY: &[(&str, &str)] = &[
@@ -648,14 +627,7 @@ pub(super) const INTEGRITY: &[(&str, &str)] = &[
         "SELECT count(*) FROM holder_run WHERE NOT EXISTS (SELECT FROM holder_group WHERE number_group = first / 10000) \
          OR NOT EXISTS (SELECT FROM holder_group WHERE number_group = last / 10000)",
     ),
-    (
-        "counts of accounts' numbers are not as the numbers say",
-        "SELECT count(*) FROM (SELECT partner, account, state, \
-         coalesce(expires_at, until, 9223372036854775807) AS ends, sum(last - first + 1) AS numbers FROM number_run \
-         WHERE account IS NOT NULL GROUP BY 1, 2, 3, 4) AS real \
-         FULL JOIN account_numbers AS counted USING (partner, account, state, ends) \
-         WHERE real.numbers IS NULL OR counted.numbers IS NULL OR real.numbers <> counted.numbers",
-    ),
+    COUNTS_INTEGRITY,
 ];
 
 #[cfg(test)]

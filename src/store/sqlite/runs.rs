@@ -5,13 +5,37 @@
 //! inserts nothing where another row is. It merges only numbers that it changes
 //! itself: those of other writes have other versions.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::domain::{AccountId, ApplicationId, Country, NumberRun, PartnerKey, Record, RunChange, Time, TrunkId};
+use super::sql::SqliteSql;
+use crate::domain::change::GENESIS;
+use crate::domain::{
+    AccountId, ApplicationId, Country, NumberRun, Partner, PartnerKey, Record, RunChange, Time, TrunkId,
+};
+use crate::store::log::Encoded;
 use crate::store::rows::*;
-use crate::store::runs::{ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
+use crate::store::runs::{COUNTS_INTEGRITY, ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
+use crate::store::sql::{Sql, bind};
+use crate::store::transaction::{LogDraft, NumberRows};
 use crate::store::{OwnedRun, Ownership, StoreError};
+
+/// What `verify` counts, and what is wrong if there is any.
+pub(super) const INTEGRITY: &[(&str, &str)] = &[
+    (
+        "numbers belong to no partner",
+        "SELECT coalesce(sum(last - first + 1), 0) FROM number_run LEFT JOIN partner USING (partner) \
+         WHERE partner.auth_id IS NULL",
+    ),
+    (
+        "rows of numbers overlap the row before them",
+        "SELECT count(*) FROM (SELECT first, max(last) OVER (ORDER BY first \
+         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM number_run) WHERE first <= before",
+    ),
+    COUNTS_INTEGRITY,
+];
 
 /// How many rows a look-up steps over before it seeks the next wanted number.
 const IDLE_ROWS_MAX: usize = 8;
@@ -55,11 +79,7 @@ impl WantedRuns<'_> {
 /// `Corrupt` for a number of which the rows do not tell the owner: two rows have
 /// it, or it is behind a row whose end is impossible. A load leaves the same rows
 /// out.
-pub(super) fn owners(
-    connection: &Connection,
-    key: PartnerKey,
-    wanted: &[NumberRun],
-) -> Result<Vec<OwnedRun>, StoreError> {
+fn owners(connection: &Connection, key: PartnerKey, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
     let mut out = Vec::with_capacity(wanted.len());
     let Some(end) = wanted.last().map(|run| run.last()) else { return Ok(out) };
     let mut statement = connection.prepare_cached(&format!(
@@ -113,7 +133,7 @@ pub(super) fn owners(
 
 /// The versions that last changed the numbers of a run, as runs; those that no row
 /// has are left out.
-pub(super) fn versions(connection: &Connection, run: NumberRun) -> Result<Vec<(NumberRun, u64)>, StoreError> {
+fn versions(connection: &Connection, run: NumberRun) -> Result<Vec<(NumberRun, u64)>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT first, last, version FROM number_run WHERE {FROM_THE_ROW_BEFORE} AND first <= ?2 ORDER BY first"
     ))?;
@@ -135,9 +155,86 @@ pub(super) struct RunWriter {
     written: Option<(i64, i64, Record)>,
 }
 
+impl NumberRows<SqliteSql<'_>> for RunWriter {
+    fn table(&self) -> (&'static str, &'static str) {
+        ("first, last", "number_run")
+    }
+
+    fn owners(
+        &mut self,
+        sql: &SqliteSql<'_>,
+        key: PartnerKey,
+        wanted: &[NumberRun],
+    ) -> Result<Vec<OwnedRun>, StoreError> {
+        owners(sql.connection, key, wanted)
+    }
+
+    fn put(&mut self, sql: &SqliteSql<'_>, log: &mut LogDraft, changes: &[RunChange]) -> Result<(), StoreError> {
+        let (key, version) = (log.head.key, log.version());
+        for unread in log.tally.unread(changes) {
+            for (run, version) in versions(sql.connection, unread)? {
+                log.tally.learn(run, version);
+            }
+        }
+        log.tally.runs(changes, version);
+        self.put_rows(sql.connection, key, version, changes)?;
+        let lost = "UPDATE account SET lost_at = ?3 WHERE partner = ?1 AND auth_id = ?2 \
+                    AND (lost_at IS NULL OR lost_at < ?3)";
+        for (account, at) in log.losses(changes) {
+            sql.run(lost, bind![key, account, at])?;
+        }
+        put_counts(sql.connection, key, changes)?;
+        let part = "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)";
+        for (at, Encoded { subject, body }) in log.parts(changes) {
+            sql.run(part, bind![key, version, at, subject, &body])?;
+        }
+        Ok(())
+    }
+
+    fn create(sql: &SqliteSql<'_>, partner: &Partner) -> Result<PartnerKey, StoreError> {
+        let Partner { auth_id, name, created_at, suspended_at } = partner;
+        sql.run(
+            "INSERT INTO partner (auth_id, name, created_at, suspended_at, version, head) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+            bind![auth_id.as_str(), name, *created_at, *suspended_at, &GENESIS],
+        )?;
+        Ok(PartnerKey(sql.connection.last_insert_rowid()))
+    }
+}
+
+/// Moves the counts of accounts' numbers on.
+fn put_counts(connection: &Connection, key: PartnerKey, changes: &[RunChange]) -> Result<(), StoreError> {
+    let mut steps: BTreeMap<(&str, &str, i64), i64> = BTreeMap::new();
+    for change in changes {
+        for (record, step) in [(&change.before, -1), (&change.after, 1)] {
+            if let Some(record) = record
+                && let Some(account) = &record.account
+            {
+                let ends = record.expires_at.or(record.until).map_or(i64::MAX, Time::seconds);
+                let steps = steps.entry((account.as_str(), record.state.as_str(), ends)).or_default();
+                *steps += step * change.count as i64;
+            }
+        }
+    }
+    let mut add = connection.prepare_cached(
+        "INSERT INTO account_numbers (partner, account, state, ends, numbers) VALUES (?1, ?2, ?3, ?4, ?5) \
+         ON CONFLICT DO UPDATE SET numbers = numbers + ?5",
+    )?;
+    let mut forget = connection.prepare_cached(
+        "DELETE FROM account_numbers WHERE partner = ?1 AND account = ?2 AND state = ?3 AND ends = ?4 \
+         AND numbers = 0",
+    )?;
+    for ((account, state, ends), step) in steps.into_iter().filter(|(_, step)| *step != 0) {
+        add.execute(params![key.0, account, state, ends, step])?;
+        if step < 0 {
+            forget.execute(params![key.0, account, state, ends])?;
+        }
+    }
+    Ok(())
+}
+
 impl RunWriter {
     /// Changes are sorted, each number's once.
-    pub fn put(
+    fn put_rows(
         &mut self,
         connection: &Connection,
         key: PartnerKey,
@@ -259,11 +356,11 @@ fn replace(
     run: ChangedRun<'_>,
     record: &Record,
 ) -> Result<(), StoreError> {
-    let mut update = connection.prepare_cached(
-        "UPDATE number_run SET version = ?4, state = ?5, account = ?6, application = ?7, trunk = ?8, \
-         number_type = ?9, country = ?10, region = ?11, cost = ?12, currency = ?13, assigned_at = ?14, \
-         expires_at = ?15, since = ?16, until = ?17, tags = ?18 WHERE first = ?1 AND last = ?2 AND partner = ?3",
-    )?;
+    let mut update = connection.prepare_cached(&format!(
+        "UPDATE number_run SET (version, {RECORD}) = \
+         (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+         WHERE first = ?1 AND last = ?2 AND partner = ?3"
+    ))?;
     one(execute(&mut update, key, version, run, record)?, run)
 }
 

@@ -1,4 +1,5 @@
-//! A transaction that only tries: it reads a snapshot and keeps nothing.
+//! The reads and writes of numbers in a preview: it reads a snapshot and keeps
+//! nothing.
 //!
 //! So a preview asks the very rules that a run asks, through the same desk,
 //! and no writer waits for it.
@@ -10,12 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::{
-    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, EntityChange, Key, KeyId, NumberChange,
-    Partner, Record, Setting, Status, Time, Trunk, TrunkId, number,
+    Account, AccountId, Acknowledgement, Application, ApplicationId, E164, Key, KeyId, NumberRun, Partner, Record,
+    RunChange, Setting, Status, Time, Trunk, TrunkId, number,
 };
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::store::people::AuditEntry;
-use crate::store::{Answered, Document, Ownership, RoutesInUse, StoreError, StoredJob, Transaction};
+use crate::store::{NumberPuts, OwnedRun, Ownership, PartnerReads, StoreError};
 
 pub struct Trial {
     snapshot: Arc<Snapshot>,
@@ -47,11 +47,7 @@ impl Trial {
     }
 }
 
-fn only_tries<T>() -> Result<T, StoreError> {
-    Err(StoreError::Corrupt { what: "a preview tried to write".to_owned() })
-}
-
-impl Transaction for Trial {
+impl PartnerReads for Trial {
     fn version(&self) -> u64 {
         self.snapshot.version + 1
     }
@@ -88,6 +84,11 @@ impl Transaction for Trial {
         Ok(self.snapshot.keys.get(id.as_str()).cloned())
     }
 
+    fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
+        let numbers: Vec<E164> = wanted.iter().flat_map(|run| run.numbers()).collect();
+        Ok(OwnedRun::all(&numbers, &self.numbers(&numbers)?))
+    }
+
     fn numbers(&mut self, wanted: &[E164]) -> Result<Vec<Ownership>, StoreError> {
         let holding = |&number: &E164| match self.snapshot.get(number, self.now) {
             Some(row) => Ownership::Ours { record: row.record(), version: row.version() },
@@ -96,71 +97,17 @@ impl Transaction for Trial {
         Ok(wanted.iter().map(holding).collect())
     }
 
-    fn put_entity(&mut self, _: EntityChange) -> Result<(), StoreError> {
-        only_tries()
-    }
-
-    fn put_numbers(&mut self, changes: &[NumberChange]) -> Result<(), StoreError> {
-        for change in changes {
-            self.note(change.before.as_ref(), -1);
-            self.note(change.after.as_ref(), 1);
-        }
-        Ok(())
-    }
-
     fn active_numbers(&mut self, account: &AccountId, _: Time, _: u64) -> Result<u64, StoreError> {
         Ok((*self.active(account)).max(0) as u64)
     }
+}
 
-    fn has_numbers(&mut self, _: &AccountId, _: Time) -> Result<bool, StoreError> {
-        only_tries()
-    }
-
-    fn numbers_of(&mut self, _: &AccountId) -> Result<Vec<E164>, StoreError> {
-        only_tries()
-    }
-
-    fn routes_in_use(&mut self) -> Result<RoutesInUse, StoreError> {
-        only_tries()
-    }
-
-    fn answered(&mut self, _: &str, _: Time) -> Result<Option<Answered>, StoreError> {
-        only_tries()
-    }
-
-    fn put_answered(&mut self, _: &str, _: &Answered) -> Result<(), StoreError> {
-        only_tries()
-    }
-
-    fn job(&mut self, _: &str) -> Result<Option<StoredJob>, StoreError> {
-        only_tries()
-    }
-
-    fn put_job(&mut self, _: &StoredJob) -> Result<(), StoreError> {
-        only_tries()
-    }
-
-    fn job_batch(&mut self, _: &str, _: u64) -> Result<Option<String>, StoreError> {
-        only_tries()
-    }
-
-    fn put_job_batch(&mut self, _: &str, _: u64, _: &str) -> Result<(), StoreError> {
-        only_tries()
-    }
-
-    fn document(&mut self, _: &str, _: &str) -> Result<Option<Document>, StoreError> {
-        only_tries()
-    }
-
-    fn put_document(&mut self, _: &str, _: &Document) -> Result<(), StoreError> {
-        only_tries()
-    }
-
-    fn drop_document(&mut self, _: &str, _: &str) -> Result<(), StoreError> {
-        only_tries()
-    }
-
-    fn put_audit(&mut self, _: &AuditEntry) -> Result<(), StoreError> {
-        only_tries()
+impl NumberPuts for Trial {
+    fn put_runs(&mut self, changes: &[RunChange]) -> Result<(), StoreError> {
+        for change in changes {
+            self.note(change.before.as_ref(), -(change.count as i64));
+            self.note(change.after.as_ref(), change.count as i64);
+        }
+        Ok(())
     }
 }

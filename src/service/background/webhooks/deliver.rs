@@ -281,7 +281,7 @@ impl Service {
         holding: &[HeldEvent],
     ) -> Result<bool, ServiceError> {
         let now = self.hooks.now();
-        let done = self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+        let done = self.write_beside(key, |transaction| {
             if WebhookCursor::of(transaction, id)?.as_ref() != Some(seen) {
                 return Ok(false);
             }
@@ -292,7 +292,7 @@ impl Service {
             head.put(transaction, id)?;
             Ok(true)
         })?;
-        Ok(done.value)
+        Ok(done)
     }
 
     /// What an event touches. Events about no change, and resends, come out of
@@ -474,7 +474,7 @@ impl Service {
     /// Writes down that nothing up to a version is wanted.
     fn webhook_pass(&self, key: PartnerKey, id: &str, version: u64) -> Result<(), ServiceError> {
         let now = self.hooks.now();
-        self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+        self.write_beside(key, |transaction| {
             let Some(mut head) = WebhookCursor::of(transaction, id)? else { return Ok(()) };
             // Something may have been queued or held back meanwhile.
             if head.queued.is_empty() {
@@ -491,7 +491,7 @@ impl Service {
     /// Gives up an event that is not wanted any more.
     fn webhook_drop(&self, key: PartnerKey, id: &str, front: Front) -> Result<(), ServiceError> {
         let now = self.hooks.now();
-        self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+        self.write_beside(key, |transaction| {
             let Some(mut head) = WebhookCursor::of(transaction, id)? else { return Ok(()) };
             let mut held =
                 if head.held > 0 { HeldEvents::in_transaction(transaction, id)? } else { HeldEvents::default() };
@@ -693,7 +693,7 @@ impl Service {
             if let_go.is_empty() {
                 return Ok(());
             }
-            self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+            self.write_beside(key, |transaction| {
                 let mut head = WebhookCursor::of(transaction, id)?;
                 for place in &let_go {
                     if transaction.document(&kind, place)?.is_some() {
@@ -735,7 +735,7 @@ impl Service {
                 }
             }
             if !let_go.is_empty() {
-                self.write(WriteTarget::Partner(key), Verb::WebhookEdit, |transaction| {
+                self.write_beside(key, |transaction| {
                     let mut head = WebhookCursor::of(transaction, id)?;
                     for place in &let_go {
                         match &mut head {

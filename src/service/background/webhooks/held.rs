@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use super::RETRIES;
 use super::ServiceError;
 use crate::domain::{EntityChange, NumberChange, Time};
-use crate::store::{Document, Transaction};
+use crate::store::{Document, SideWrites};
 
 /// The kind of the documents, one a webhook that holds events back.
 pub(super) const HELD: &str = "webhook_held";
@@ -166,12 +166,12 @@ impl HeldEvents {
         Ok(document.read("the held events of webhook")?)
     }
 
-    pub fn in_transaction(transaction: &mut dyn Transaction, id: &str) -> Result<HeldEvents, ServiceError> {
+    pub fn in_transaction(transaction: &mut dyn SideWrites, id: &str) -> Result<HeldEvents, ServiceError> {
         let document = transaction.document(HELD, id)?;
         document.map_or_else(|| Ok(HeldEvents::default()), |document| HeldEvents::read(&document))
     }
 
-    pub fn put(&self, transaction: &mut dyn Transaction, id: &str) -> Result<(), ServiceError> {
+    pub fn put(&self, transaction: &mut dyn SideWrites, id: &str) -> Result<(), ServiceError> {
         if self.0.is_empty() {
             return Ok(transaction.drop_document(HELD, id)?);
         }
