@@ -1,5 +1,6 @@
 //! What the database and the memory cost: importing, starting, writing beside
-//! readers, and what is resident: `cargo bench --bench store`.
+//! readers, and what is resident: `cargo bench --bench store`. The part about single
+//! writes alone: `cargo bench --bench store -- writes`.
 //!
 //! Everything happens in a folder of its own below the system's temporary one,
 //! so that decides which disk is measured.
@@ -51,6 +52,12 @@ fn main() {
         return do_verbs(Path::new(path), writers.parse().expect("how many write"));
     }
     let folder = tempfile::tempdir().expect("a folder");
+    if arguments.iter().any(|word| word == "writes") {
+        let (file, path) = (folder.path().join("numbers.csv"), folder.path().join("rollcall.db"));
+        csv(&file, &shared::blocks(NUMBERS));
+        import(&database(&path), &file, NUMBERS);
+        return write(folder.path(), &path);
+    }
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
     let imported = Time::now();
     write(folder.path(), &path);
@@ -346,7 +353,7 @@ fn synced(folder: &Path, path: &Path, writers: usize) {
 /// What a durable verb costs in time of processors, with the index after it.
 fn cost(store: &Arc<dyn Store>, targets: &[E164]) {
     let replica = Arc::new(Replica::load(store.clone()).expect("loads"));
-    let mut round = 1_000;
+    let mut round = 200;
     let mut used = |writers: usize, each: usize| {
         let mut best = f64::INFINITY;
         for _ in 0..3 {

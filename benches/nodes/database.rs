@@ -121,35 +121,19 @@ const WRITES_EACH: usize = 30;
 /// Verbs of one number each, durable.
 pub fn writes(cluster: &Cluster) {
     heading("durable single assigns and releases, one partner, PostgreSQL with fsync");
-    let (raw, _) = commits(cluster);
-    reported("commits of one row, one connection (pgbench)", raw, "/s");
-    for form in FORMS {
-        let store = open(&form.database(cluster));
-        let key = partner(&store, "PA_BENCH");
-        entities(&store, key);
-        let numbers = shared::blocks(20_000);
-        put(&store, key, &alike(&numbers));
-        let targets: Vec<E164> = numbers.iter().step_by(20).filter_map(|&(digits, _)| E164::new(digits)).collect();
-        let mut round = 0;
-        let mut rate = |writers: usize| {
-            round += 1;
-            let took = micros(|| {
-                std::thread::scope(|scope| {
-                    for targets in targets.chunks(WRITES_EACH).take(writers) {
-                        let service = shared::verbs(store.clone());
-                        scope.spawn(move || {
-                            targets.iter().for_each(|&number| shared::reassign(&service, key, number, round));
-                        });
-                    }
-                });
-            });
-            (2 * writers * WRITES_EACH) as f64 / took * 1e6
-        };
-        let (mut one, mut many) = (0.0_f64, 0.0_f64);
-        for _ in 0..5 {
-            one = one.max(rate(1));
-            many = many.max(rate(WRITERS));
+    let mut raw = 0.0_f64;
+    let mut rates = [[0.0_f64; 2]; 2];
+    let mut forms = FORMS.map(|form| Writing::of(form, cluster));
+    for _ in 0..4 {
+        raw = raw.max(commits(cluster));
+        for (writing, rates) in forms.iter_mut().zip(&mut rates) {
+            for (rate, writers) in rates.iter_mut().zip([1, WRITERS]) {
+                *rate = rate.max(writing.rate(writers));
+            }
         }
+    }
+    reported("commits of one row, one connection (pgbench)", raw, "/s");
+    for (form, [one, many]) in FORMS.into_iter().zip(rates) {
         let named = form.named();
         reported(&format!("one writer, {named}"), one, "/s");
         reported(&format!("{WRITERS} writers, {named}"), many, "/s");
@@ -158,20 +142,55 @@ pub fn writes(cluster: &Cluster) {
     }
 }
 
-/// Commits a second of a connection that inserts a row, and how long each takes.
-fn commits(cluster: &Cluster) -> (f64, f64) {
+/// A partner whose numbers are written.
+struct Writing {
+    store: Arc<dyn Store>,
+    key: PartnerKey,
+    targets: Vec<E164>,
+    round: u64,
+}
+
+impl Writing {
+    fn of(form: Form, cluster: &Cluster) -> Writing {
+        let store = open(&form.database(cluster));
+        let key = partner(&store, "PA_BENCH");
+        entities(&store, key);
+        let numbers = shared::blocks(20_000);
+        put(&store, key, &alike(&numbers));
+        let targets = numbers.iter().step_by(20).filter_map(|&(digits, _)| E164::new(digits)).collect();
+        Writing { store, key, targets, round: 0 }
+    }
+
+    /// Verbs a second.
+    fn rate(&mut self, writers: usize) -> f64 {
+        self.round += 1;
+        let took = micros(|| {
+            std::thread::scope(|scope| {
+                for targets in self.targets.chunks(WRITES_EACH).take(writers) {
+                    let (service, key, round) = (shared::verbs(self.store.clone()), self.key, self.round);
+                    scope.spawn(move || {
+                        targets.iter().for_each(|&number| shared::reassign(&service, key, number, round));
+                    });
+                }
+            });
+        });
+        (2 * writers * WRITES_EACH) as f64 / took * 1e6
+    }
+}
+
+/// Commits a second of a connection that inserts a row.
+fn commits(cluster: &Cluster) -> f64 {
     let database = cluster.database();
     let name = cluster::database_name(&database);
     cluster.psql(name, "CREATE TABLE raw (at BIGSERIAL PRIMARY KEY, what TEXT)");
     let script = cluster.folder.join("insert.sql");
     std::fs::write(&script, "INSERT INTO raw (what) VALUES (repeat('x', 200));\n").expect("written");
     let mut command = cluster.client("pgbench");
-    command.args(["-n", "-M", "prepared", "-c", "1", "-T", "3", "-f"]).arg(&script).arg(name);
+    command.args(["-n", "-M", "prepared", "-c", "1", "-T", "2", "-f"]).arg(&script).arg(name);
     let output = command.output().expect("pgbench runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-    let rate: f64 = rate.unwrap_or_else(|| panic!("pgbench said {text} {}", String::from_utf8_lossy(&output.stderr)));
-    (rate, 1e6 / rate)
+    rate.unwrap_or_else(|| panic!("pgbench said {text} {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 // ---- imports and sizes
@@ -184,11 +203,12 @@ const ROOM: &str = "SELECT sum(pg_total_relation_size(name)) FROM unnest(array[t
 pub fn imports(cluster: &Cluster, count: usize) {
     heading(&format!("{count} numbers in both forms: the write of an import, and the tables without the log"));
     let blocks = alike(&shared::blocks(count));
-    let scattered = shared::scattered(count);
+    let (indian, scattered) = (shared::indian(count), shared::scattered(count));
     for (what, changes, most, room) in [
         ("in blocks", blocks, 0.1, 0.1),
-        ("scattered", alike(&scattered), 1.1, 1.1),
-        ("scattered, with dates", dated(&scattered), 1.1, 1.1),
+        ("scattered over India", alike(&indian), 1.1, 1.1),
+        ("scattered over India, with dates", dated(&indian), 1.1, 1.1),
+        ("at random of all numbers", alike(&scattered), 1.1, 1.1),
     ] {
         let numbers: u64 = changes.iter().map(|change| change.count).sum();
         let (mut times, mut rooms) = ([f64::INFINITY; 2], [0.0; 2]);
@@ -309,6 +329,8 @@ pub fn failover(numbers: usize) {
     let changes = alike(&shared::blocks(numbers));
     reported("rows of neighbours", changes.len() as f64, "");
     put(&store, key, &changes);
+    let room: f64 = primary.psql(cluster::database_name(&database), ROOM).parse().expect("a size");
+    reported("tables of numbers", room / 1e6, "MB");
     drop(store);
     let standby = primary.standby(Replication::Asynchronous);
     let store = open(&cluster::addresses(&[&primary, &standby], cluster::database_name(&database)));
@@ -316,6 +338,9 @@ pub fn failover(numbers: usize) {
     let start = micros(|| replica = Some(Replica::load(store.clone()).expect("loads"))) / 1e6;
     let replica = replica.expect("loaded");
     at_most("start of a node", start, "s", 1.0, 0.6);
+    let snapshot = replica.node("PA_BENCH").expect("the partner").snapshot();
+    reported("memory of the index", snapshot.bytes() as f64 / 1e6, "MB");
+    drop(snapshot);
     standby.hear_nothing();
     let service = shared::verbs(store.clone());
     let number = changes[0].first;

@@ -97,6 +97,7 @@ fn forty_million_numbers_of_france() {
     check(&started);
     assert_eq!(started.row_digest(), node.snapshot().row_digest());
     let bytes = started.bytes() as f64 / numbers as f64;
+    println!("{bytes:.2} bytes a number in {} blocks", blocks.len());
     assert!(bytes < 1.0, "{bytes} bytes a number");
     let began = Instant::now();
     assert_eq!(differences(&*store), [""; 0]);

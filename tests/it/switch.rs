@@ -519,3 +519,45 @@ fn two_partners_after_the_same_numbers_do_not_both_get_them() {
         assert!(refused.contains("violate"), "{refused}");
     }
 }
+
+#[test]
+fn a_write_reads_few_rows_however_small_its_table_was_before() {
+    let Some(database) = Database::postgres() else { return };
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    // Nothing but the program discards plans.
+    database.execute("ALTER TABLE number_run SET (autovacuum_enabled = false)").expect("set");
+    let turn = |digits: u64, turn: u64| {
+        let tag = |at: u64| stock(if at.is_multiple_of(2) { "a" } else { "b" });
+        let change = NumberChange { number: number(digits), before: Some(tag(turn)), after: Some(tag(turn + 1)) };
+        put(&*store, key, &[change]);
+    };
+    // A block, so that rows are split as well.
+    put(&*store, key, &(0..100).map(|at| created(911_000_000_000 + at, stock("a"))).collect::<Vec<_>>());
+    (0..20).for_each(|at| turn(911_000_000_000 + at * 5, 0));
+    let rows = 20_000;
+    put(&*store, key, &(1..=rows).map(|at| created(911_000_100_000 + at * 10, stock("a"))).collect::<Vec<_>>());
+    let read = || {
+        let sql = "SELECT idx_scan || ' ' || idx_tup_read FROM pg_stat_user_indexes WHERE relname = 'number_run'";
+        let value = database.value(sql);
+        let (scans, tuples) = value.split_once(' ').expect("two figures");
+        (scans.parse::<u64>().expect("a count"), tuples.parse::<u64>().expect("a count"))
+    };
+    let (mut turns, mut before) = (0, read());
+    super::until::until(
+        Duration::from_secs(60),
+        || format!("a write reads few of {rows} rows"),
+        || {
+            turn(911_000_100_010, turns);
+            turns += 1;
+            let now = read();
+            let (scans, tuples) = (now.0 - before.0, now.1 - before.1);
+            // The server counts now and then.
+            if scans == 0 {
+                return false;
+            }
+            before = now;
+            tuples < rows / 100
+        },
+    );
+}

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
@@ -50,6 +51,11 @@ const SETTINGS: &str = "\
     SELECT pg_try_advisory_lock_shared(x'526f6c6c6d61726b'::bigint);
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';";
 
+/// For how long a connection uses the plans of its prepared statements. One that was
+/// made for a small table would read all rows of a partner for each number, however
+/// many an import has added, until the server counts them.
+const PLANS_KEPT: Duration = Duration::from_secs(5);
+
 /// "Roll", "mark": each session of this release has this advisory lock, so
 /// `rollcall migrate-schema` can tell it from one of an earlier release.
 pub(super) const RELEASE_MARK: i64 = 0x526f_6c6c_6d61_726b;
@@ -63,6 +69,8 @@ pub(in crate::store) struct Link {
     pub incarnation: Incarnation,
     /// It may be in the middle of something and must not be used again.
     pub torn: bool,
+    /// Since when its plans are used.
+    planned: Instant,
 }
 
 impl Link {
@@ -150,10 +158,15 @@ impl Manager for Dialer {
         // One to a primary that was left behind, and does not know it, must not
         // be written to.
         let left = self.known.incarnation.lock().is_some_and(|known| known != link.incarnation);
-        match left || link.torn || link.client.is_closed() {
-            true => Err(RecycleError::message("torn")),
-            false => Ok(()),
+        if left || link.torn || link.client.is_closed() {
+            return Err(RecycleError::message("torn"));
         }
+        if link.planned.elapsed() < PLANS_KEPT {
+            return Ok(());
+        }
+        link.client.batch_execute("DISCARD PLANS").await.map_err(trouble)?;
+        link.planned = Instant::now();
+        Ok(())
     }
 }
 
@@ -188,7 +201,7 @@ where
         timeline: u32::from_str_radix(timeline, 16).unwrap_or_default(),
     };
     warned.store(false, Ordering::SeqCst);
-    Ok(Link { client: ClientWrapper::new(client, task), warned, incarnation, torn: false })
+    Ok(Link { client: ClientWrapper::new(client, task), warned, incarnation, torn: false, planned: Instant::now() })
 }
 
 /// Runs a connection to its end, and notes warnings.

@@ -35,10 +35,8 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 /// administrator's `ALTER TABLE` holds. A write outside the log, on the same
 /// connections, waits as long as writes do.
 const READER_LOCK: &str = "SET lock_timeout = '700ms'";
-/// A prepared statement keeps the plan that was made for a small table, however many
-/// rows an import then adds: without this it might read all of them for each number.
-/// Compiling a plan takes longer than any statement of a write.
-const WRITER_PLANS: &str = "SET enable_seqscan = off; SET jit = off";
+/// A write looks up a few rows by their keys.
+const WRITER_PLANS: &str = "SET enable_seqscan = off";
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 

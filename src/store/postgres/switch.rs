@@ -236,7 +236,8 @@ impl Switch<'_> {
 
     /// Notes the numbers that have a holder and no row. No write makes such.
     fn note_only_held(&mut self) -> Result<(), SwitchError> {
-        self.core.batch(&self.link, ONLY_HELD)?;
+        let whole = "BEGIN; SET LOCAL enable_seqscan = on";
+        self.core.batch(&self.link, &format!("{whole}; {ONLY_HELD}; {COMMIT}"))?;
         let rows = self.core.rows(&self.link, "SELECT count(*), min(number) FROM holder_only_copy", &[])?;
         if let Some(row) = rows.first() {
             self.report.only_held = row.int(0)? as u64;
