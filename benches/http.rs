@@ -1,5 +1,5 @@
 //! What an answer of the whole server costs, against a constant one of the
-//! same bytes: `cargo bench --bench http [-- SECONDS]`.
+//! same bytes: `cargo bench --bench http [-- SECONDS [NUMBERS]]`.
 //!
 //! The server is the real one, `rollcall serve` in a process of its own over a
 //! database of its own, of whose two partners the first has 1,000,000 numbers.
@@ -58,8 +58,9 @@ fn main() {
     match args.get(1).map(String::as_str) {
         Some("serve") => server(Path::new(&args[2]), &read_questions()),
         _ => {
-            measure(args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(0.5));
-            scattered(1_000_000);
+            let mut figures = args.iter().filter_map(|arg| arg.parse::<f64>().ok());
+            measure(figures.next().unwrap_or(0.5));
+            scattered(figures.next().map_or(1_000_000, |numbers| numbers as usize));
         }
     }
 }

@@ -63,6 +63,9 @@ pub(super) use bind;
 /// Takes one row; whether the next one is wanted.
 pub(super) type TakeRow<'a> = &'a mut dyn FnMut(&dyn RowCells) -> Result<bool, StoreError>;
 
+/// The table of some rows, and what names one of them where it cannot be understood.
+pub(super) type RowNames<'a> = (&'static str, &'a dyn Fn(&dyn RowCells) -> String);
+
 /// A connection to a database, inside a transaction of the caller's or without.
 pub(super) trait Sql {
     /// What a query ends with whose rows are about to be deleted: it leaves rows out
@@ -128,7 +131,7 @@ pub(super) trait Sql {
     /// the name that `name` gives them.
     fn readable<T>(
         &self,
-        (table, name): (&'static str, &dyn Fn(&dyn RowCells) -> String),
+        (table, name): RowNames<'_>,
         sql: &str,
         values: &[SqlValue<'_>],
         read: impl Fn(&dyn RowCells) -> Result<T, StoreError>,
