@@ -47,6 +47,7 @@
 //! Deliberately absent: what a number is, other than its digits.
 
 mod grams;
+mod posting;
 mod solid;
 
 use std::sync::{Arc, OnceLock};

@@ -26,6 +26,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use super::posting::{GRAM_DIGITS, GRAMS, group_grams, sorted};
 use super::solid::{self, SolidPart};
 use super::{CHUNK_NUMBERS, Endings, GroupMembers, MembersOf, SetChunk, group_of};
 use crate::inventory::pattern::{DigitPattern, Hit};
@@ -46,8 +47,6 @@ const GROUP_NUMBERS_MAX: usize = 640;
 const CROWD: usize = 64;
 const CROWDED_DIGITS_MAX: u32 = 2;
 
-pub(super) const GRAMS: usize = 10_000;
-pub(super) const GRAM_DIGITS: u32 = 4;
 /// The last three digits of numbers.
 const TAILS: usize = 1_000;
 const TAIL_DIGITS: u32 = 3;
@@ -235,13 +234,6 @@ impl SetPart {
     }
 }
 
-/// The grams inside a group.
-pub(super) fn group_grams(group: u64) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(group), |rest| Some(rest / 10))
-        .take_while(|&rest| rest >= GRAMS as u64 / 10)
-        .map(|rest| (rest % GRAMS as u64) as usize)
-}
-
 /// The ranges of numbers of `width` digits, leading zeros included, that have
 /// `digits` digits of this value in them.
 fn having(value: usize, digits: u32, width: u32) -> impl Iterator<Item = std::ops::Range<usize>> {
@@ -381,22 +373,6 @@ impl SegmentPiece {
             }
         }
     }
-}
-
-/// Entries by their lists, of which there are so many, each in the order in which they
-/// come, and where each list begins.
-pub(super) fn sorted(posted: &[(u16, u16)], lists: usize) -> (Box<[u16]>, Box<[u16]>) {
-    let mut begins = vec![0_u16; lists + 1];
-    posted.iter().for_each(|&(list, _)| begins[usize::from(list) + 1] += 1);
-    (1..=lists).for_each(|list| begins[list] += begins[list - 1]);
-    let mut next = begins.clone();
-    let mut entries = vec![0; posted.len()];
-    for &(list, entry) in posted {
-        let at = &mut next[usize::from(list)];
-        entries[usize::from(*at)] = entry;
-        *at += 1;
-    }
-    (begins.into(), entries.into())
 }
 
 impl Lists {

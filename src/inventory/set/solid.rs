@@ -26,7 +26,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::grams::{GRAM_DIGITS, GRAMS, group_grams, sorted};
+use super::posting::{GRAM_DIGITS, GRAMS, group_grams, sorted};
 use super::{ENDINGS, Endings, GroupMembers, MembersOf, SetChunk};
 use crate::inventory::pattern::{DigitPattern, Hit};
 use crate::inventory::sieve::Sieve;
