@@ -19,12 +19,11 @@ mod read;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crate::domain::shown::{quoted, shown, without_secrets};
-use crate::domain::{AccountId, ApplicationId, Country, Dialect, E164, Money, NumberType, Status, Tags, Time, TrunkId};
+use crate::domain::{AccountId, Dialect, Time, UpstreamAccount, UpstreamNumber};
 use read::{ListKind, ListPage, ListRow};
 
 /// The most bytes of one answer.
@@ -65,39 +64,6 @@ impl Default for Patience {
             per_page: 100,
         }
     }
-}
-
-/// A number as another server tells it. `None` is null there, or nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UpstreamNumber {
-    pub number: E164,
-    /// Whose it is; on an account's own list the server need not say.
-    pub account: Option<AccountId>,
-    pub account_name: Option<Arc<str>>,
-    pub status: Status,
-    pub application: Option<ApplicationId>,
-    pub application_name: Option<Arc<str>>,
-    pub trunk: Option<TrunkId>,
-    pub number_type: Option<NumberType>,
-    pub country: Option<Country>,
-    pub region: Option<Arc<str>>,
-    pub cost: Option<Money>,
-    pub assigned_at: Option<Time>,
-    pub expires_at: Option<Time>,
-    /// The dialect `data` has none in its lists.
-    pub tags: Option<Tags>,
-}
-
-/// An account as another server tells it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UpstreamAccount {
-    pub auth_id: AccountId,
-    pub name: Arc<str>,
-    pub created_at: Option<Time>,
-    /// Set if it is archived: then it has no numbers, and wants none.
-    pub archived_at: Option<Time>,
-    /// How many numbers it holds, if the server says so.
-    pub numbers: Option<u64>,
 }
 
 /// Which numbers are wanted.

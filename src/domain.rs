@@ -30,6 +30,7 @@ pub mod spelling;
 pub mod spreadsheet;
 pub mod summary;
 pub mod time;
+pub mod upstream;
 pub mod user;
 pub mod zone;
 
@@ -49,5 +50,6 @@ pub use row_digest::{KeptDigest, RowDigest};
 pub use runs::{Group, NumberRun};
 pub use setting::{Choice, Mirror, Setting};
 pub use time::Time;
+pub use upstream::{UpstreamAccount, UpstreamFields, UpstreamNumber};
 pub use user::{Role, User};
 pub use zone::Zone;

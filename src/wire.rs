@@ -654,6 +654,11 @@ pub fn json_meta(out: &mut Vec<u8>, total: u64, page: u64, per_page: u64) {
     out.extend_from_slice(b"}}");
 }
 
+/// The first value of a parameter in a query string.
+pub fn parameter(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+}
+
 /// A whole number in decimal digits.
 pub fn whole(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::number::print;
@@ -33,47 +33,38 @@ pub enum AccountCommand {
     /// Rename an account
     Rename {
         #[command(flatten)]
-        of: OfPartner,
-        /// The customer, by id or by name
-        #[arg(long, value_name = "ID|NAME")]
-        auth_id: String,
+        one: OneAccount,
         /// The new name
         #[arg(long, value_parser = parse_name)]
         name: Arc<str>,
-        /// Show what would change, and write nothing
-        #[arg(long)]
-        dry_run: bool,
     },
     /// Release all numbers of an account, and refuse new ones
     Archive {
         #[command(flatten)]
-        of: OfPartner,
-        /// The customer, by id or by name
-        #[arg(long, value_name = "ID|NAME")]
-        auth_id: String,
-        /// Show what would change, and write nothing
-        #[arg(long)]
-        dry_run: bool,
+        one: OneAccount,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
     /// Restore an archived account, without its numbers
-    Restore {
-        #[command(flatten)]
-        of: OfPartner,
-        /// The customer, by id or by name
-        #[arg(long, value_name = "ID|NAME")]
-        auth_id: String,
-        /// Show what would change, and write nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Restore(OneAccount),
     /// List a partner's accounts with their numbers
     List {
         #[command(flatten)]
         of: OfPartner,
     },
+}
+
+#[derive(Args)]
+pub struct OneAccount {
+    #[command(flatten)]
+    of: OfPartner,
+    /// The customer, by id or by name
+    #[arg(long, value_name = "ID|NAME")]
+    auth_id: String,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl AccountCommand {
@@ -99,19 +90,16 @@ impl AccountCommand {
                     output::note("it has no number yet, so it cannot receive calls");
                 }
             }
-            AccountCommand::Rename { of, auth_id, name, dry_run } => {
-                let changes = EntityPatch { name: Some(name), ..EntityPatch::default() };
-                return edit(global, &of, &auth_id, &changes, dry_run);
+            AccountCommand::Rename { one, name } => {
+                return edit(global, &one, &EntityPatch { name: Some(name), ..EntityPatch::default() });
             }
-            AccountCommand::Archive { of, auth_id, dry_run, yes } => {
-                let id = global.names(&of)?.customer(&auth_id)?;
-                confirm(&format!("archive account {id} and release all of its numbers"), yes || dry_run)?;
-                let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
-                return edit(global, &of, &auth_id, &changes, dry_run);
+            AccountCommand::Archive { one, yes } => {
+                let id = global.names(&one.of)?.customer(&one.auth_id)?;
+                confirm(&format!("archive account {id} and release all of its numbers"), yes || one.dry_run)?;
+                return edit(global, &one, &EntityPatch { archived: Some(true), ..EntityPatch::default() });
             }
-            AccountCommand::Restore { of, auth_id, dry_run } => {
-                let changes = EntityPatch { archived: Some(false), ..EntityPatch::default() };
-                return edit(global, &of, &auth_id, &changes, dry_run);
+            AccountCommand::Restore(one) => {
+                return edit(global, &one, &EntityPatch { archived: Some(false), ..EntityPatch::default() });
             }
             AccountCommand::List { of } => {
                 let snapshot = global.service(Open::Existing)?.snapshot(&of.partner, true)?;
@@ -154,13 +142,11 @@ impl AccountCommand {
 
 fn edit(
     global: &Global,
-    of: &OfPartner,
-    account: &str,
+    OneAccount { of, auth_id, dry_run }: &OneAccount,
     changes: &EntityPatch,
-    dry_run: bool,
 ) -> Result<Outcome, CliError> {
-    let id = global.names(of)?.customer(account)?;
-    let service = global.service(Open::Existing)?.dry_run(dry_run);
+    let id = global.names(of)?.customer(auth_id)?;
+    let service = global.service(Open::Existing)?.dry_run(*dry_run);
     let key = service.partner_key(&of.partner)?;
-    print(global, service.account_edit(key, &id, changes)?, dry_run)
+    print(global, service.account_edit(key, &id, changes)?, *dry_run)
 }

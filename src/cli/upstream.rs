@@ -16,10 +16,8 @@ use std::time::Duration;
 
 use super::CliError;
 use super::output::Bar;
-use crate::client::{Client, ClientError, ListScope, Patience, UpstreamAccount, UpstreamNumber, WalkStep};
-use crate::service::background::mirror::{
-    Listing, ListingBuilder, MirrorError, ToldAccount, UpstreamFields, UpstreamRow,
-};
+use crate::client::{Client, ClientError, ListScope, Patience, WalkStep};
+use crate::service::background::mirror::{Listing, ListingBuilder, MirrorError};
 
 /// The most bytes of a file that has a token.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -80,7 +78,7 @@ impl Upstream {
 
 fn look(client: &Client, came: &AtomicU64) -> Result<Listing, ClientError> {
     let accounts = match client.accounts() {
-        Ok(accounts) => Some(accounts.into_iter().map(told_account).collect()),
+        Ok(accounts) => Some(accounts),
         Err(error) if lacks(&error) => None,
         Err(error) => return Err(error),
     };
@@ -93,7 +91,7 @@ fn look(client: &Client, came: &AtomicU64) -> Result<Listing, ClientError> {
             }
             WalkStep::Rows(rows) => {
                 came.fetch_add(rows.len() as u64, Ordering::Relaxed);
-                rows.into_iter().for_each(|row| reading.add(told(row)));
+                rows.into_iter().for_each(|row| reading.add(row));
             }
         }
         ControlFlow::Continue(())
@@ -119,27 +117,4 @@ fn lacks(error: &ClientError) -> bool {
         | ClientError::Moving { .. }
         | ClientError::Stopped { .. } => false,
     }
-}
-
-fn told_account(account: UpstreamAccount) -> ToldAccount {
-    let UpstreamAccount { auth_id, name, created_at, archived_at, numbers: _ } = account;
-    ToldAccount { auth_id, name, created_at, archived_at }
-}
-
-fn told(row: UpstreamNumber) -> UpstreamRow {
-    let UpstreamNumber { number, assigned_at, expires_at, .. } = row;
-    let said = UpstreamFields {
-        account: row.account,
-        account_name: row.account_name,
-        status: row.status,
-        application: row.application,
-        application_name: row.application_name,
-        trunk: row.trunk,
-        number_type: row.number_type,
-        country: row.country,
-        region: row.region,
-        cost: row.cost,
-        tags: row.tags,
-    };
-    UpstreamRow { number, assigned_at, expires_at, said }
 }

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{UpstreamAccount, UpstreamNumber};
 use crate::domain::shown::{quoted, shown};
-use crate::domain::{AccountId, Currency, E164, Money, NumberType, Status, Tags, entity};
+use crate::domain::{
+    AccountId, Currency, E164, Money, NumberType, Status, Tags, UpstreamAccount, UpstreamFields, UpstreamNumber, entity,
+};
 use crate::wire::Column as C;
 
 /// Under which key the rows stand, which tells what their keys are.
@@ -186,19 +187,21 @@ impl ListRow for UpstreamNumber {
         };
         Ok(UpstreamNumber {
             number: cells.required(number, cells.parsed(number)?)?,
-            account: cells.parsed(account)?,
-            account_name: cells.name(C::AccountName.name())?,
-            status: status(cells, kind)?,
-            application: cells.parsed(C::ApplicationId.name())?,
-            application_name: cells.name(C::ApplicationName.name())?,
-            trunk: cells.parsed(trunk)?,
-            number_type: text.map(kind_of).transpose()?,
-            country: cells.parsed(C::Country.name())?,
-            region: cells.name(C::Region.name())?,
-            cost: cells.money(cost, C::Currency.name())?,
             assigned_at: cells.parsed(assigned_at)?,
             expires_at: cells.parsed(C::ExpiresAt.name())?,
-            tags: cells.tags(C::Tags.name())?,
+            said: UpstreamFields {
+                account: cells.parsed(account)?,
+                account_name: cells.name(C::AccountName.name())?,
+                status: status(cells, kind)?,
+                application: cells.parsed(C::ApplicationId.name())?,
+                application_name: cells.name(C::ApplicationName.name())?,
+                trunk: cells.parsed(trunk)?,
+                number_type: text.map(kind_of).transpose()?,
+                country: cells.parsed(C::Country.name())?,
+                region: cells.name(C::Region.name())?,
+                cost: cells.money(cost, C::Currency.name())?,
+                tags: cells.tags(C::Tags.name())?,
+            },
         })
     }
 }
@@ -269,9 +272,12 @@ mod tests {
             "application_id":"20577609616603585","tags":[],"purchased_at":"2026-03-25T06:58:38.796024Z","is_blocked":false}"#;
         let number = number(row, "items").expect("a number");
         assert_eq!(number.number.to_string(), "+918012345678");
-        assert_eq!(number.cost.map(|cost| cost.minor), Some(30_050));
+        assert_eq!(number.said.cost.map(|cost| cost.minor), Some(30_050));
         assert_eq!(number.assigned_at.map(|at| at.to_string()).as_deref(), Some("2026-03-25T06:58:38Z"));
-        assert_eq!((number.status, number.trunk, number.tags), (Status::Active, None, Some(Tags::default())));
+        assert_eq!(
+            (number.said.status, number.said.trunk, number.said.tags),
+            (Status::Active, None, Some(Tags::default()))
+        );
     }
 
     #[test]
@@ -328,7 +334,7 @@ mod tests {
         let cost = |literal: &str| {
             let row =
                 format!(r#"{{"number":"+912271264217","status":"active","monthly_cost":{literal},"currency":"INR"}}"#);
-            number(&row, "data").expect("a number").cost.map(|cost| cost.minor)
+            number(&row, "data").expect("a number").said.cost.map(|cost| cost.minor)
         };
         assert_eq!(cost("500.00"), Some(50_000));
         assert_eq!(cost("500"), Some(50_000));

@@ -31,6 +31,7 @@ use crate::service::verbs::checks::findings;
 use crate::service::verbs::entities::EntityPatch;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
+use crate::wire;
 use crate::wire::html::Html;
 
 /// How many customers, applications or trunks a page has.
@@ -287,9 +288,8 @@ struct NewCustomer<'a> {
 
 fn new_form(visit: &Visit, request: &Request) -> PageResult {
     visit.need(Needs::Manager)?;
-    let query = request.uri().query().unwrap_or_default();
-    let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
-    let form = Form::default().with("number", &number.map_or(String::new(), |(_, number)| number.into_owned()));
+    let number = wire::parameter(request.uri().query().unwrap_or_default(), "number");
+    let form = Form::default().with("number", &number.unwrap_or_default());
     new_page(visit, &form, None, StatusCode::OK)
 }
 

@@ -32,6 +32,7 @@ use crate::domain::Time;
 use crate::http::waiting;
 use crate::service::people::PeopleError;
 use crate::service::token;
+use crate::wire;
 
 /// The parameter that names the kept page of a refused form.
 const KEPT: &str = "said";
@@ -136,7 +137,7 @@ async fn enter(
     let kind = FormType::of(&request)?;
     let path = request.uri().path().to_owned();
     if posted.files && kind == FormType::Multipart {
-        let token = query_field(request.uri().query(), ONCE);
+        let token = request.uri().query().and_then(|query| wire::parameter(query, ONCE));
         let key = token.map(|token| digest(&[&person.session.id, &path, &token]));
         return Ok(Entered::Once { person: Box::new(person), request, key });
     }
@@ -304,7 +305,7 @@ fn kept_page(console: &Arc<Console>, asked: &Request) -> Option<Response<Body>> 
     if asked.method() != Method::GET && asked.method() != Method::HEAD {
         return None;
     }
-    let id = query_field(asked.uri().query(), KEPT)?;
+    let id = wire::parameter(asked.uri().query()?, KEPT)?;
     let person = Person::enter(console, asked).ok()?;
     let body = console.pages.find(&person.session.id, asked.uri().path(), &id)?;
     let mut response = Response::new(Body::from(body));
@@ -334,11 +335,6 @@ fn with_query(page: &str, query: Option<&str>) -> String {
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
     let glue = if page.contains('?') { '&' } else { '?' };
     if query.is_empty() { page.to_owned() } else { format!("{page}{glue}{query}") }
-}
-
-fn query_field(query: Option<&str>, field: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(query?.as_bytes());
-    pairs.find(|(name, _)| name == field).map(|(_, value)| value.into_owned())
 }
 
 /// The content types that browsers send forms in.

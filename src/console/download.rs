@@ -14,6 +14,7 @@ use http::{HeaderMap, Response};
 use super::page::{PageResult, Trouble, guard};
 use crate::http::places::HeldPlace;
 use crate::http::pull::{self, Pulled};
+use crate::wire;
 use crate::wire::report::CsvCells;
 
 /// An answer that is saved under `name`. `next` makes its pieces, on a thread
@@ -35,7 +36,7 @@ pub fn file(
 /// How a report's cells are written: for people, unless `raw=1` asks for the
 /// texts as they are.
 pub fn cells(query: &str) -> CsvCells {
-    CsvCells::raw(form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "raw" && value == "1"))
+    CsvCells::raw(wire::parameter(query, "raw").is_some_and(|raw| raw == "1"))
 }
 
 fn name_it(headers: &mut HeaderMap, name: &str, kind: &'static str) -> Result<(), Trouble> {

@@ -35,6 +35,7 @@ use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
 use crate::service::replica::Node;
 use crate::service::{Service, ServiceError};
+use crate::wire;
 
 /// The longest form, in bytes: a pasted file of some ten thousand numbers.
 pub const FORM_BYTES_MAX: usize = 4 << 20;
@@ -271,8 +272,7 @@ fn frame(person: &Person, visit: Option<&Visit>, title: &str, section: &'static 
 
 /// The version that a form made, as [`super::page::done`] hands it on.
 pub fn made(query: &str) -> Option<u64> {
-    let (_, version) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done")?;
-    version.parse().ok()
+    wire::parameter(query, "done")?.parse().ok()
 }
 
 /// Whose session a request's cookie names. It is looked up once, before all
@@ -530,6 +530,5 @@ pub fn set_cookie(secure: Secure, token: &str) -> Result<String, Trouble> {
 /// Whether an address asks for the form for something new: `?new`. An id may be
 /// the word `new`, so no path is.
 pub fn asks_for_new(request: &Request) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "new")
+    request.uri().query().is_some_and(|query| wire::parameter(query, "new").is_some())
 }

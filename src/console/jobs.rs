@@ -29,6 +29,7 @@ use crate::inventory::names::NamedKind;
 use crate::service::background::jobs::{Job, JobRow, JobState, JobTally, RowResult, Task};
 use crate::service::verbs::import::differences;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
+use crate::wire;
 use crate::wire::html::Html;
 use crate::wire::report::CsvCells;
 
@@ -247,21 +248,19 @@ fn address(visit: &Visit, id: &str) -> String {
 
 /// Which page a query asks for, from 1.
 pub fn page_of(query: &str) -> u64 {
-    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "page");
-    found.and_then(|(_, value)| value.parse().ok()).unwrap_or(1).max(1)
+    wire::parameter(query, "page").and_then(|page| page.parse().ok()).unwrap_or(1).max(1)
 }
 
 /// Why the result that a query asks for is none.
 fn unknown_result(query: &str) -> Option<String> {
-    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "result")?;
+    let value = wire::parameter(query, "result")?;
     let known = RowResult::ALL.iter().map(|result| result.as_str());
     let unknown = !value.is_empty() && RowResult::parse(&value).is_none();
     unknown.then(|| unknown::word("result of a row", &value, known))
 }
 
 fn result_of(query: &str) -> Option<RowResult> {
-    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "result");
-    found.and_then(|(_, value)| RowResult::parse(&value))
+    wire::parameter(query, "result").and_then(|result| RowResult::parse(&result))
 }
 
 async fn show_job(visit: &Visit, id: String, query: &str, frame: Frame, status: StatusCode) -> PageResult {

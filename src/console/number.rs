@@ -21,6 +21,7 @@ use crate::routing::{Case, Explained, VerdictLine};
 use crate::service::replica::refusals::RefusalCount;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome};
+use crate::wire;
 use crate::wire::html::Html;
 
 /// How many events are shown of a number's life.
@@ -109,9 +110,7 @@ pub async fn page(State(console): ConsoleState, Path((partner, number)): ItemPat
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", "numbers").with(notice);
     // A finding leads to the verb that mends it.
-    let asked = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
-        .find(|(name, _)| name == "do")
-        .and_then(|(_, verb)| verbs::find(&verb));
+    let asked = wire::parameter(request.uri().query().unwrap_or_default(), "do").and_then(|verb| verbs::find(&verb));
     let open = asked.map(|verb| OpenForm { verb: verb.name, typed: None });
     show_number(visit, number, frame, open, StatusCode::OK).await
 }

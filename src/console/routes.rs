@@ -41,33 +41,28 @@ enum RouteKind {
 }
 
 impl RouteKind {
+    fn pick<T>(self, application: T, trunk: T) -> T {
+        match self {
+            RouteKind::Application => application,
+            RouteKind::Trunk => trunk,
+        }
+    }
+
     /// In addresses.
     fn path(self) -> &'static str {
-        match self {
-            RouteKind::Application => "applications",
-            RouteKind::Trunk => "trunks",
-        }
+        self.pick("applications", "trunks")
     }
 
     fn title(self) -> &'static str {
-        match self {
-            RouteKind::Application => "Applications",
-            RouteKind::Trunk => "Trunks",
-        }
+        self.pick("Applications", "Trunks")
     }
 
     fn named(self) -> NamedKind {
-        match self {
-            RouteKind::Application => NamedKind::Application,
-            RouteKind::Trunk => NamedKind::Trunk,
-        }
+        self.pick(NamedKind::Application, NamedKind::Trunk)
     }
 
     fn one(self) -> &'static str {
-        match self {
-            RouteKind::Application => "application",
-            RouteKind::Trunk => "trunk",
-        }
+        self.pick("application", "trunk")
     }
 
     fn about(self) -> &'static str {

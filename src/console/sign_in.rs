@@ -14,6 +14,7 @@ use super::page::{PageResult, Trouble, html, html_as, redirect};
 use super::{ConsoleState, PREFIX};
 use crate::http::{peer, waiting};
 use crate::service::people::{PeopleError, SignIn};
+use crate::wire;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -51,9 +52,7 @@ fn back(text: &str) -> &str {
 }
 
 fn query_back(request: &Request) -> String {
-    let query = request.uri().query().unwrap_or_default();
-    let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "back");
-    found.map_or(String::new(), |(_, value)| value.into_owned())
+    wire::parameter(request.uri().query().unwrap_or_default(), "back").unwrap_or_default()
 }
 
 /// GET /console/sign-in

@@ -19,6 +19,7 @@ use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 use crate::service::{ServiceError, WriteOutcome};
+use crate::wire;
 use crate::wire::html::Html;
 
 #[derive(Template)]
@@ -34,8 +35,8 @@ struct StockPage<'a> {
 /// GET /console/p/{partner}/numbers?new[&number=+…]
 pub fn form(visit: &Visit, query: &str) -> PageResult {
     visit.need(Needs::Manager)?;
-    let number = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "number");
-    let form = number.map_or_else(Form::default, |(_, number)| Form::default().with("number", &number));
+    let number = wire::parameter(query, "number");
+    let form = number.map_or_else(Form::default, |number| Form::default().with("number", &number));
     page(visit, &form, None, StatusCode::OK)
 }
 

@@ -15,6 +15,7 @@ use super::{Console, ConsoleState, ItemPath, PREFIX, pieces};
 use crate::domain::user::{Role, User};
 use crate::domain::{PartnerKey, UserId};
 use crate::service::people::{Audited, NewUser, PeopleError, UserActor, UserEdit};
+use crate::wire;
 use crate::wire::html::Html;
 
 /// How many entries of the trail a page has.
@@ -166,9 +167,7 @@ pub fn origin(console: &Arc<Console>, request: &Request) -> String {
 }
 
 fn before(request: &Request) -> Option<u64> {
-    let query = request.uri().query().unwrap_or_default();
-    let (_, id) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "before")?;
-    id.parse().ok()
+    wire::parameter(request.uri().query()?, "before")?.parse().ok()
 }
 
 async fn add(place: PeoplePlace, form: Form) -> PageResult {

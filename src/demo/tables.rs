@@ -60,49 +60,35 @@ const fn range(
     Range { first: prefix * size, size, weight, cost, currency, number_type }
 }
 
+/// A number of the account that the specification asks for.
+const CREDRESOLVE: Sample = Sample {
+    first: 912_271_264_217,
+    last: 912_271_264_217,
+    account: ("MA_48149cf4", "Credresolve"),
+    application: ("app_abc123", "Main IVR"),
+    trunk: "trunk_xyz",
+    cost: "500.00",
+    currency: "INR",
+    assigned_at: "2026-02-01T10:00:00Z",
+};
+
+/// A number of the specification's other account.
+const ACME: Sample = Sample {
+    first: 912_271_264_218,
+    last: 912_271_264_218,
+    account: ("MA_99ab12c3", "Acme Outbound"),
+    application: ("app_def456", "Outbound dialer"),
+    assigned_at: "2026-01-15T09:00:00Z",
+    ..CREDRESOLVE
+};
+
 /// The numbers of the specification's examples, and a few after them, so that
 /// its account has the three that its answer counts.
 pub const SAMPLES: &[Sample] = &[
-    Sample {
-        first: 912_271_264_217,
-        last: 912_271_264_217,
-        account: ("MA_48149cf4", "Credresolve"),
-        application: ("app_abc123", "Main IVR"),
-        trunk: "trunk_xyz",
-        cost: "500.00",
-        currency: "INR",
-        assigned_at: "2026-02-01T10:00:00Z",
-    },
-    Sample {
-        first: 912_271_264_218,
-        last: 912_271_264_218,
-        account: ("MA_99ab12c3", "Acme Outbound"),
-        application: ("app_def456", "Outbound dialer"),
-        trunk: "trunk_xyz",
-        cost: "500.00",
-        currency: "INR",
-        assigned_at: "2026-01-15T09:00:00Z",
-    },
-    Sample {
-        first: 912_271_264_219,
-        last: 912_271_264_220,
-        account: ("MA_48149cf4", "Credresolve"),
-        application: ("app_abc123", "Main IVR"),
-        trunk: "trunk_xyz",
-        cost: "500.00",
-        currency: "INR",
-        assigned_at: "2026-02-01T10:00:00Z",
-    },
-    Sample {
-        first: 912_271_264_221,
-        last: 912_271_264_226,
-        account: ("MA_99ab12c3", "Acme Outbound"),
-        application: ("app_def456", "Outbound dialer"),
-        trunk: "trunk_xyz",
-        cost: "500.00",
-        currency: "INR",
-        assigned_at: "2026-01-15T09:00:00Z",
-    },
+    CREDRESOLVE,
+    ACME,
+    Sample { first: 912_271_264_219, last: 912_271_264_220, ..CREDRESOLVE },
+    Sample { first: 912_271_264_221, last: 912_271_264_226, ..ACME },
 ];
 
 pub const FIRST: PartnerProfile = PartnerProfile {

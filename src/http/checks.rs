@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::answer::{self, ListFormat};
 use super::error::ApiError;
-use super::query::{PER_PAGE_DEFAULT, bounded, page_of, per_page_of};
+use super::query::{PER_PAGE_DEFAULT, bounded, page_of, parameters, per_page_of, unknown};
 use super::write::Write;
 use crate::alert;
 use crate::checks::{self, Check, CheckOptions};
@@ -44,56 +44,40 @@ impl ChecksQuery {
             page: 1,
             per_page: PER_PAGE_DEFAULT,
         };
-        let mut errors = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
         let known = &PARAMETERS[if paged { 0 } else { 2 }..];
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let mut wrong = |code, message: &str| errors.push(FieldError::new(&name, code, message, &value));
-            if seen.iter().any(|seen| *seen == name) {
-                wrong(code::REPEATED, "must be given once");
-                continue;
-            }
-            seen.push(name.clone().into_owned());
-            match &*name {
-                "page" if paged => match page_of(&value) {
-                    Ok(page) => asked.page = page,
-                    Err(error) => errors.push(error),
-                },
-                "per_page" if paged => match per_page_of(&value) {
-                    Ok(per_page) => asked.per_page = per_page,
-                    Err(error) => errors.push(error),
-                },
-                "check" if value.is_empty() => {}
-                "check" => match Check::parse(&value) {
-                    Some(check) => asked.options.checks = vec![check],
-                    None => {
-                        let all: Vec<&str> = Check::ALL.iter().map(|check| check.as_str()).collect();
-                        wrong(code::INVALID, &format!("must be one of {}", all.join(", ")));
-                    }
-                },
-                "account_auth_id" if value.is_empty() => {}
+        let errors = parameters(query, |name, value| {
+            let wrong = |code, message: &str| FieldError::new(name, code, message, &value);
+            match name {
+                "page" if paged => asked.page = page_of(&value)?,
+                "per_page" if paged => asked.per_page = per_page_of(&value)?,
+                name if value.is_empty() && known.contains(&name) => {}
+                "check" => {
+                    let all = || Check::ALL.iter().map(|check| check.as_str()).collect::<Vec<_>>().join(", ");
+                    let found = Check::parse(&value);
+                    let found = found.ok_or_else(|| wrong(code::INVALID, &format!("must be one of {}", all())))?;
+                    asked.options.checks = vec![found];
+                }
                 // What cannot be an account has no findings.
                 "account_auth_id" => asked.options.account = Some(AccountId::stored(&value)),
-                "within" | "suspended_for" if value.is_empty() => {}
-                "within" | "suspended_for" => match span(&value) {
-                    Some(seconds) if name == "within" => asked.options.within = seconds,
-                    Some(seconds) => asked.options.suspended_for = seconds,
-                    None => wrong(code::INVALID, "must be a span of time such as 14d, 36h or 90m"),
-                },
-                "idle_for" if value.is_empty() => {}
-                "idle_for" => match idle_days(&value) {
-                    Some(days) => asked.options.idle_days = days,
-                    None => wrong(code::INVALID, IDLE_SPAN),
-                },
-                "acknowledged" => match &*value {
-                    "" => {}
-                    "true" => asked.acknowledged = Some(true),
-                    "false" => asked.acknowledged = Some(false),
-                    _ => wrong(code::INVALID, "must be true or false"),
-                },
-                _ => wrong(code::UNKNOWN, &format!("is not a parameter; known are {}", known.join(", "))),
+                "within" | "suspended_for" => {
+                    let message = "must be a span of time such as 14d, 36h or 90m";
+                    let seconds = span(&value).ok_or_else(|| wrong(code::INVALID, message))?;
+                    match name {
+                        "within" => asked.options.within = seconds,
+                        _ => asked.options.suspended_for = seconds,
+                    }
+                }
+                "idle_for" => {
+                    asked.options.idle_days = idle_days(&value).ok_or_else(|| wrong(code::INVALID, IDLE_SPAN))?;
+                }
+                "acknowledged" => {
+                    let flag = value.parse().map_err(|_| wrong(code::INVALID, "must be true or false"))?;
+                    asked.acknowledged = Some(flag);
+                }
+                _ => return Err(unknown(name, &value, known)),
             }
-        }
+            Ok(())
+        });
         if errors.is_empty() { Ok(asked) } else { Err(ApiError::validation(errors)) }
     }
 }

@@ -64,16 +64,18 @@ impl ListParameters {
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let filters = PARAMETERS.iter().map(|parameter| parameter.name);
         let own = filters.filter(move |name| self.takes(name));
-        let walks: &[&str] = match self {
-            ListParameters::Global | ListParameters::Customer => &["after", "as_of"],
-            ListParameters::Paging | ListParameters::Entities | ListParameters::JobRows => &[],
-        };
+        let walks: &[&str] = if self.walks() { &["after", "as_of"] } else { &[] };
         let result = match self {
             ListParameters::JobRows => Some("result"),
             ListParameters::Entities => Some("search"),
             ListParameters::Global | ListParameters::Customer | ListParameters::Paging => None,
         };
         ["page", "per_page"].into_iter().chain(result).chain(walks.iter().copied()).chain(own)
+    }
+
+    /// Whether it is a list of numbers.
+    fn walks(self) -> bool {
+        matches!(self, ListParameters::Global | ListParameters::Customer)
     }
 
     fn takes(self, name: &str) -> bool {
@@ -87,24 +89,31 @@ impl ListParameters {
 
 /// Reads the query string of an answer about one thing at one moment.
 pub fn moment(query: &str) -> Result<Option<Time>, ApiError> {
-    let mut errors = Vec::new();
-    let (mut given, mut time) = (false, None);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "as_of" if given => errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value)),
-            "as_of" => {
-                given = true;
-                if !value.is_empty() {
-                    match as_of(&value) {
-                        Ok(found) => time = Some(found),
-                        Err(error) => errors.push(error),
-                    }
-                }
-            }
-            name => errors.push(unknown(name, &value, &["as_of"])),
-        }
-    }
+    let mut time = None;
+    let errors = parameters(query, |name, value| match name {
+        "as_of" if value.is_empty() => Ok(()),
+        "as_of" => as_of(&value).map(|found| time = Some(found)),
+        name => Err(unknown(name, &value, &["as_of"])),
+    });
     if errors.is_empty() { Ok(time) } else { Err(ApiError::validation(errors)) }
+}
+
+/// Hands over each parameter of a query once; what is wrong with them, in the order in
+/// which they were sent.
+pub(super) fn parameters<'q>(
+    query: &'q str,
+    mut take: impl FnMut(&str, Cow<'q, str>) -> Result<(), FieldError>,
+) -> Vec<FieldError> {
+    let (mut seen, mut errors) = (Vec::new(), Vec::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let taken = match seen.contains(&name) {
+            true => Err(FieldError::new(&name, code::REPEATED, "must be given once", &value)),
+            false => take(&name, value),
+        };
+        errors.extend(taken.err());
+        seen.push(name);
+    }
+    errors
 }
 
 impl ListQuery {
@@ -127,97 +136,59 @@ impl ListQuery {
             kept: String::new(),
             sized: false,
         };
-        let mut errors: Vec<FieldError> = Vec::new();
-        let mut seen: Vec<Cow<'_, str>> = Vec::new();
         let mut paged = false;
-        let own = dialect == Dialect::Items && matches!(takes, ListParameters::Global | ListParameters::Customer);
+        let own = dialect == Dialect::Items && takes.walks();
         let sdk: &[&str] = if own { &SDK } else { &[] };
         let mut limit = None;
         let mut offset = None;
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
-                continue;
-            }
-            seen.push(name.clone());
-            match &*name {
+        let mut errors = parameters(query, |name, value| {
+            match name {
                 "page" => {
                     paged = true;
-                    match page_of(&value) {
-                        Ok(page) => list.page = page,
-                        Err(error) => errors.push(error),
-                    }
+                    list.page = page_of(&value)?;
                 }
-                "per_page" => match per_page_of(&value) {
-                    Ok(per_page) => {
-                        list.per_page = per_page;
-                        list.sized = true;
-                    }
-                    Err(error) => errors.push(error),
-                },
-                "result" if takes == ListParameters::JobRows => match RowResult::parse(&value) {
-                    Some(result) => list.result = Some(result),
-                    None if value.is_empty() => {}
-                    None => {
-                        let known: Vec<&str> = RowResult::ALL.iter().map(|result| result.as_str()).collect();
-                        let message = format!("must be one of {}", known.join(", "));
-                        errors.push(FieldError::new("result", code::INVALID, message, &value));
-                    }
-                },
-                "search" if takes == ListParameters::Entities => match entity_search(&value) {
-                    Ok(search) => list.search = search,
-                    Err(error) => errors.push(error),
-                },
-                "after" if matches!(takes, ListParameters::Global | ListParameters::Customer) => {
+                "per_page" => {
+                    list.per_page = per_page_of(&value)?;
+                    list.sized = true;
+                }
+                "result" if takes == ListParameters::JobRows => {
                     if !value.is_empty() {
-                        match parse_after(&value) {
-                            Ok(number) => list.after = Some(number),
-                            Err(error) => errors.push(error),
-                        }
+                        list.result = Some(row_result(&value)?);
                     }
                 }
-                "limit" if !sdk.is_empty() => match bounded(&value, 1, PER_PAGE_MAX) {
-                    Some(rows) => limit = Some(rows),
-                    None => {
-                        let message = format!("must be between 1 and {PER_PAGE_MAX}");
-                        errors.push(FieldError::new("limit", code::OUT_OF_RANGE, message, &value));
-                    }
-                },
-                "offset" if !sdk.is_empty() => match bounded(&value, 0, u64::MAX) {
-                    Some(rows) => offset = Some(rows),
-                    None => errors.push(FieldError::new("offset", code::OUT_OF_RANGE, "must be 0 or more", &value)),
-                },
-                "include_subaccounts" if !sdk.is_empty() => {
-                    if let Err(error) = subaccounts(&value, takes) {
-                        errors.push(error);
-                    }
+                "search" if takes == ListParameters::Entities => list.search = entity_search(&value)?,
+                "after" | "as_of" if takes.walks() && value.is_empty() => {}
+                "after" if takes.walks() => list.after = Some(parse_after(&value)?),
+                "as_of" if takes.walks() => {
+                    list.keep("as_of", &value);
+                    list.as_of = Some(as_of(&value)?);
                 }
-                "as_of" if matches!(takes, ListParameters::Global | ListParameters::Customer) => {
-                    if !value.is_empty() {
-                        match as_of(&value) {
-                            Ok(time) => list.as_of = Some(time),
-                            Err(error) => errors.push(error),
-                        }
-                        list.keep("as_of", &value);
-                    }
+                "limit" if own => {
+                    let wrong = || out_of_range("limit", format!("must be between 1 and {PER_PAGE_MAX}"), &value);
+                    limit = Some(bounded(&value, 1, PER_PAGE_MAX).ok_or_else(wrong)?);
                 }
+                "offset" if own => {
+                    let wrong = || out_of_range("offset", "must be 0 or more".to_owned(), &value);
+                    offset = Some(bounded(&value, 0, u64::MAX).ok_or_else(wrong)?);
+                }
+                "include_subaccounts" if own => subaccounts(&value, takes)?,
                 name => {
                     let set = if takes.takes(name) {
                         list.filter.set(&mut list.order, name, &value)
                     } else {
                         Err(QueryError::Unknown)
                     };
-                    match set {
-                        Ok(()) => list.keep(name, &value),
-                        Err(QueryError::Value(error)) => errors.push(error),
-                        Err(QueryError::Unknown) => {
-                            let known: Vec<&str> = takes.names().chain(sdk.iter().copied()).collect();
-                            errors.push(unknown(name, &value, &known));
+                    set.map_err(|error| match error {
+                        QueryError::Value(error) => error,
+                        QueryError::Unknown => {
+                            unknown(name, &value, &takes.names().chain(sdk.iter().copied()).collect::<Vec<_>>())
                         }
-                    }
+                    })?;
+                    list.keep(name, &value);
                 }
             }
-        }
+            Ok(())
+        });
         if let Some(rows) = limit {
             if list.sized {
                 let message = "cannot be given together with per_page, which says the same";
@@ -350,27 +321,15 @@ impl ChangesQuery {
 
     pub fn parse(query: &str) -> Result<ChangesQuery, ApiError> {
         let mut changes = ChangesQuery { after: 0, per_page: PER_PAGE_DEFAULT };
-        let mut errors: Vec<FieldError> = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.iter().any(|seen| *seen == name) {
-                errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
-                continue;
-            }
-            seen.push(name.clone().into_owned());
-            match &*name {
+        let errors = parameters(query, |name, value| {
+            match name {
                 "after" if value.is_empty() => {}
-                "after" => match version("after", &value) {
-                    Ok(after) => changes.after = after,
-                    Err(error) => errors.push(error),
-                },
-                "per_page" => match per_page_of(&value) {
-                    Ok(per_page) => changes.per_page = per_page,
-                    Err(error) => errors.push(error),
-                },
-                name => errors.push(unknown(name, &value, &ChangesQuery::NAMES)),
+                "after" => changes.after = version("after", &value)?,
+                "per_page" => changes.per_page = per_page_of(&value)?,
+                name => return Err(unknown(name, &value, &ChangesQuery::NAMES)),
             }
-        }
+            Ok(())
+        });
         if errors.is_empty() { Ok(changes) } else { Err(ApiError::validation(errors)) }
     }
 }
@@ -405,7 +364,8 @@ fn as_of(text: &str) -> Result<Time, FieldError> {
     Ok(time)
 }
 
-fn unknown(name: &str, value: &str, known: &[&str]) -> FieldError {
+/// A parameter that there is not.
+pub(super) fn unknown(name: &str, value: &str, known: &[&str]) -> FieldError {
     let message = format!("is not a parameter; known are {}", known.join(", "));
     FieldError::new(name, code::UNKNOWN, message, value)
 }
@@ -428,44 +388,30 @@ impl CostsQuery {
     pub fn parse(query: &str) -> Result<CostsQuery, ApiError> {
         let (mut month, mut account, mut proration) = (None, None, Proration::default());
         let (mut page, mut per_page) = (1, PER_PAGE_DEFAULT);
-        let mut errors: Vec<FieldError> = Vec::new();
-        let mut seen: Vec<Cow<'_, str>> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                errors.push(FieldError::new(&name, code::REPEATED, "must be given once", &value));
-                continue;
-            }
-            seen.push(name.clone());
-            match &*name {
-                "month" => match value.parse() {
-                    Ok(value) => month = Some(value),
-                    Err(error) => errors.push(month_error(&error, &value)),
-                },
+        let mut named = false;
+        let mut errors = parameters(query, |name, value| {
+            match name {
+                "month" => {
+                    named = true;
+                    month = Some(value.parse().map_err(|error| month_error(&error, &value))?);
+                }
                 "account_auth_id" => account = Some(value.into_owned()).filter(|id| !id.is_empty()),
                 "proration" if value.is_empty() => {}
-                "proration" => match Proration::parse(&value) {
-                    Some(value) => proration = value,
-                    None => errors.push(FieldError::new("proration", code::INVALID, "must be full or days", &value)),
-                },
-                "page" => match page_of(&value) {
-                    Ok(value) => page = value,
-                    Err(error) => errors.push(error),
-                },
-                "per_page" => match per_page_of(&value) {
-                    Ok(value) => per_page = value,
-                    Err(error) => errors.push(error),
-                },
-                name => {
-                    let message = format!("is not a parameter; known are {}", CostsQuery::NAMES.join(", "));
-                    errors.push(FieldError::new(name, code::UNKNOWN, message, &value));
+                "proration" => {
+                    let wrong = || FieldError::new("proration", code::INVALID, "must be full or days", &value);
+                    proration = Proration::parse(&value).ok_or_else(wrong)?;
                 }
+                "page" => page = page_of(&value)?,
+                "per_page" => per_page = per_page_of(&value)?,
+                name => return Err(unknown(name, &value, &CostsQuery::NAMES)),
             }
-        }
+            Ok(())
+        });
         match month {
             Some(month) if errors.is_empty() => Ok(CostsQuery { month, account, proration, page, per_page }),
             Some(_) => Err(ApiError::validation(errors)),
             None => {
-                if !seen.iter().any(|name| name == "month") {
+                if !named {
                     errors.insert(0, FieldError::missing("month", code::MISSING, "is needed, such as month=2026-02"));
                 }
                 Err(ApiError::validation(errors))
@@ -478,16 +424,24 @@ fn month_error(error: &BadMonth, value: &str) -> FieldError {
     FieldError::new("month", code::INVALID, error.to_string(), value)
 }
 
+fn out_of_range(name: &str, message: String, value: &str) -> FieldError {
+    FieldError::new(name, code::OUT_OF_RANGE, message, value)
+}
+
+fn row_result(value: &str) -> Result<RowResult, FieldError> {
+    let known = || RowResult::ALL.iter().map(|result| result.as_str()).collect::<Vec<_>>().join(", ");
+    let wrong = || FieldError::new("result", code::INVALID, format!("must be one of {}", known()), value);
+    RowResult::parse(value).ok_or_else(wrong)
+}
+
 pub(super) fn page_of(value: &str) -> Result<u64, FieldError> {
-    let message = || format!("must be a whole number from 1 to {}", u64::MAX);
-    let error = || FieldError::new("page", code::OUT_OF_RANGE, message(), value);
-    bounded(value, 1, u64::MAX).ok_or_else(error)
+    let wrong = || out_of_range("page", format!("must be a whole number from 1 to {}", u64::MAX), value);
+    bounded(value, 1, u64::MAX).ok_or_else(wrong)
 }
 
 pub(super) fn per_page_of(value: &str) -> Result<u64, FieldError> {
-    let message = || format!("must be between 1 and {PER_PAGE_MAX}");
-    let error = || FieldError::new("per_page", code::OUT_OF_RANGE, message(), value);
-    bounded(value, 1, PER_PAGE_MAX).ok_or_else(error)
+    let wrong = || out_of_range("per_page", format!("must be between 1 and {PER_PAGE_MAX}"), value);
+    bounded(value, 1, PER_PAGE_MAX).ok_or_else(wrong)
 }
 
 enum PageTarget {
@@ -515,8 +469,7 @@ pub(super) fn bounded(text: &str, min: u64, max: u64) -> Option<u64> {
 
 /// Refuses every parameter, of an endpoint that has none.
 pub(super) fn refuse_parameters(query: &str) -> Result<(), ApiError> {
-    let errors: Vec<FieldError> = form_urlencoded::parse(query.as_bytes())
-        .map(|(name, value)| FieldError::new(&name, code::UNKNOWN, "is not a parameter; there are none", &value))
-        .collect();
+    let message = "is not a parameter; there are none";
+    let errors = parameters(query, |name, value| Err(FieldError::new(name, code::UNKNOWN, message, &value)));
     if errors.is_empty() { Ok(()) } else { Err(ApiError::validation(errors)) }
 }

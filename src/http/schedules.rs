@@ -14,12 +14,12 @@ use super::body::{BodyFields, Json};
 use super::checks::span;
 use super::error::ApiError;
 use super::error::HandlerResult;
-use super::query::{ListParameters, ListQuery};
+use super::query::{ListParameters, ListQuery, parameters, unknown};
 use super::write::{self, PathOf, Write, id_of};
 use super::{App, answer, json};
 use crate::domain::field::code;
 use crate::domain::setting::ReportPolicy;
-use crate::domain::{FieldError, Scope, Time};
+use crate::domain::{Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::Rendered;
 use crate::service::background::schedules::{SchedulePatch, preview};
@@ -85,21 +85,14 @@ pub(super) async fn next(State(app): State<Arc<App>>, request: Request<Body>) ->
 /// The cron line and the zone that a query asks about.
 fn plan(query: &str) -> Result<(String, String), ApiError> {
     let (mut cron, mut zone) = (None, None);
-    let mut errors = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let place = match &*name {
-            "cron" => &mut cron,
-            "zone" => &mut zone,
-            _ => {
-                let message = "is not a parameter; known are cron, zone";
-                errors.push(FieldError::new(&name, code::UNKNOWN, message, &value));
-                continue;
-            }
-        };
-        if place.replace(value.into_owned()).is_some() {
-            errors.push(FieldError::missing(&name, code::REPEATED, "must be given once"));
+    let errors = parameters(query, |name, value| {
+        match name {
+            "cron" => cron = Some(value.into_owned()),
+            "zone" => zone = Some(value.into_owned()),
+            _ => return Err(unknown(name, &value, &["cron", "zone"])),
         }
-    }
+        Ok(())
+    });
     if !errors.is_empty() {
         return Err(ApiError::validation(errors));
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rollcall::client::{Client, ClientError, ListScope, Patience, UpstreamNumber, WalkStep, Walked};
-use rollcall::domain::{Money, NumberType, Status};
+use rollcall::client::{Client, ClientError, ListScope, Patience, WalkStep, Walked};
+use rollcall::domain::{Money, NumberType, Status, UpstreamNumber};
 
 use crate::harness::{Database, Key, ONE, SEED, Server};
 
@@ -68,22 +68,22 @@ fn the_whole_inventory_comes_page_by_page() {
     let row = rows.iter().find(|row| row.number.to_string() == "+12025550102").expect("b");
     let time = |text: &str| Some(text.parse().expect("a time"));
     let id = |text: Option<&str>| text.map(str::to_owned);
-    assert_eq!(id(row.account.as_ref().map(|id| id.as_str())), id(Some("MA_1")));
-    assert_eq!(row.account_name.as_deref(), Some("Primus, One"));
-    assert_eq!(id(row.application.as_ref().map(|id| id.as_str())), id(Some("app_1")));
-    assert_eq!(row.application_name.as_deref(), Some("Primus \"IVR\", main"));
-    assert_eq!(id(row.trunk.as_ref().map(|id| id.as_str())), id(Some("trunk_1")));
-    assert_eq!(row.cost, Some(Money { minor: 150, currency: "USD".parse().expect("a currency") }));
+    assert_eq!(id(row.said.account.as_ref().map(|id| id.as_str())), id(Some("MA_1")));
+    assert_eq!(row.said.account_name.as_deref(), Some("Primus, One"));
+    assert_eq!(id(row.said.application.as_ref().map(|id| id.as_str())), id(Some("app_1")));
+    assert_eq!(row.said.application_name.as_deref(), Some("Primus \"IVR\", main"));
+    assert_eq!(id(row.said.trunk.as_ref().map(|id| id.as_str())), id(Some("trunk_1")));
+    assert_eq!(row.said.cost, Some(Money { minor: 150, currency: "USD".parse().expect("a currency") }));
     assert_eq!((row.assigned_at, row.expires_at), (time("2026-01-10T08:00:00Z"), time("2099-01-02T00:00:00Z")));
-    assert_eq!((row.status, row.number_type), (Status::Active, Some(NumberType::Local)));
+    assert_eq!((row.said.status, row.said.number_type), (Status::Active, Some(NumberType::Local)));
     assert_eq!(
-        (row.country.map(|country| country.to_string()).as_deref(), row.region.as_deref()),
+        (row.said.country.map(|country| country.to_string()).as_deref(), row.said.region.as_deref()),
         (Some("US"), Some("Washington"))
     );
-    assert_eq!(row.tags, None);
+    assert_eq!(row.said.tags, None);
 
     let kuwait = rows.iter().find(|row| row.number.to_string() == "+80012345103").expect("c");
-    assert_eq!(kuwait.cost.map(|cost| (cost.minor, cost.currency.to_string())), Some((1250, "KWD".to_owned())));
+    assert_eq!(kuwait.said.cost.map(|cost| (cost.minor, cost.currency.to_string())), Some((1250, "KWD".to_owned())));
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn both_dialects_say_the_same() {
         let (mut items, begun, walked) = walk(&client(&server.url(), &items), &list).expect("walked");
         assert_eq!((begun, walked.etag.is_some()), (1, true));
         for (item, data) in items.iter_mut().zip(&data) {
-            assert!(item.tags.take().is_some(), "tags are in this one only");
+            assert!(item.said.tags.take().is_some(), "tags are in this one only");
             // This one names the account also in its own list, and has no names.
-            item.account = if list == ListScope::All { item.account.take() } else { None };
-            item.account_name = data.account_name.clone();
-            item.application_name = data.application_name.clone();
-            item.number_type = data.number_type;
+            item.said.account = if list == ListScope::All { item.said.account.take() } else { None };
+            item.said.account_name = data.said.account_name.clone();
+            item.said.application_name = data.said.application_name.clone();
+            item.said.number_type = data.said.number_type;
             item.expires_at = data.expires_at;
         }
         assert_eq!(items, data);
@@ -115,7 +115,7 @@ fn one_accounts_numbers_and_all_accounts() {
     let client = client(&server.url(), &SEED);
     let (rows, ..) = walk(&client, &ListScope::Of("MA_48149cf4".parse().expect("an id"))).expect("walked");
     assert_eq!(numbers(&rows), ["+912271264217", "+912271264219", "+912271264220"]);
-    assert_eq!(rows[0].account, None, "its own list does not repeat whose it is");
+    assert_eq!(rows[0].said.account, None, "its own list does not repeat whose it is");
 
     let accounts = client.accounts().expect("listed");
     let shown: Vec<_> = accounts.iter().map(|one| (one.auth_id.as_str(), &*one.name, one.numbers)).collect();

@@ -1,10 +1,13 @@
 //! Lists as people work with them: tabs, orders, sizes of a page, and renewals by
 //! months through every door.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::harness::{Database, Server};
 use super::pages::{Pages, plain, said};
+use super::until::found;
 
 /// Eight numbers, of which one auto-renews, one has expired, two are in stock.
 fn database() -> Database {
@@ -42,15 +45,8 @@ fn expiry(database: &Database, number: &str) -> Option<String> {
 /// A page once it is so: another process wrote, and the server follows it.
 #[track_caller]
 fn once(pages: &Pages<'_>, path: &str, so: impl Fn(&str) -> bool) -> String {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        let page = plain(&pages.page(path));
-        if so(&page) {
-            return page;
-        }
-        assert!(std::time::Instant::now() < end, "{path}: {page}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let look = || Some(plain(&pages.page(path))).filter(|page| so(page));
+    found(Duration::from_secs(20), || format!("{path}: {}", plain(&pages.page(path))), look)
 }
 
 /// The numbers of a list, in its order.

@@ -391,12 +391,14 @@ fn another_database_is_loaded_from_the_start() {
 /// Follows until it has tried again what it could not do.
 #[track_caller]
 fn follow_until(replica: &Replica, wanted: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !wanted() {
-        assert!(began.elapsed() < Duration::from_secs(120), "not tried again");
-        std::thread::sleep(Duration::from_millis(20));
-        replica.follow();
-    }
+    let follow = || {
+        let so = wanted();
+        if !so {
+            replica.follow();
+        }
+        so
+    };
+    until(Duration::from_secs(120), || "not tried again".to_owned(), follow);
 }
 
 #[test]
@@ -931,10 +933,10 @@ fn a_key_that_is_revoked_while_it_waits_opens_nothing() {
     let config = database.write("rollcall.toml", "[follow]\nwait_max_ms = 20000\n").display().to_string();
     let server = Server::start(database, &["--config", &config]);
     let next = version(&server.get(GLOBAL).auth(&key).check(200)) + 1;
+    let sent = server.sent();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| server.get(GLOBAL).auth(&key).header(AT_LEAST, &next.to_string()).send());
-        // For the request to be waiting; without it the test shows less, and fails no more.
-        std::thread::sleep(Duration::from_millis(300));
+        server.once_sent(sent + 1);
         server.database.run(&["key", "revoke", "--partner", "PA_ONE", &key.key_id]).done();
         waiting.join().expect("answered").check(401);
     });
@@ -985,10 +987,10 @@ fn the_page_after_a_form_waits_for_what_the_form_made() {
     let stranger = Browser::sign_up(&server, "PA_TWO", "manager");
     let next = version(&server.get(GLOBAL).auth(&ONE).check(200)) + 1;
     let page = format!("/console/p/PA_ONE/numbers?done={next}&search=447700999999");
+    let sent = server.sent();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| browser.get(&server, &page));
-        // For the request to be waiting; without it the test shows less, and fails no more.
-        std::thread::sleep(Duration::from_millis(200));
+        server.once_sent(sent + 1);
         server.database.import("PA_ONE", "number\n+447700999999\n");
         let answer = waiting.join().expect("answered").check(200);
         assert!(answer.text().contains("/numbers/+447700999999"), "the page shows it: {}", answer.text());

@@ -24,6 +24,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -363,6 +364,8 @@ pub struct Server {
     reader: Option<std::thread::JoinHandle<()>>,
     /// Where it runs, if that is not this machine.
     within: Option<Arc<Namespace>>,
+    /// How many requests were sent as bytes.
+    sent: AtomicU64,
 }
 
 /// What becomes of a server's log once it listens.
@@ -450,7 +453,7 @@ impl Server {
 
     fn spawn(database: Arc<Database>, command: Command, read_log: Log) -> Server {
         let Running { address, process, log, reader } = Running::begin(command, read_log);
-        Server { database, address, process, log, reader: Some(reader), within: None }
+        Server { database, address, process, log, reader: Some(reader), within: None, sent: AtomicU64::new(0) }
     }
 
     /// Serves from a namespace; its clients are on this machine.
@@ -493,9 +496,21 @@ impl Server {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         stream.write_all(bytes).expect("the server reads");
+        self.sent.fetch_add(1, Ordering::SeqCst);
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).expect("the server answers and closes");
         Answer::parse(method, &raw)
+    }
+
+    /// How many requests were sent, answered or not.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Returns once so many requests were sent.
+    #[track_caller]
+    pub fn once_sent(&self, count: u64) {
+        self.within(PATIENCE, |server| server.sent() >= count);
     }
 
     /// Asks until the answer is as wanted, at most for this long, or as long as a busy

@@ -185,14 +185,12 @@ impl Nodes {
     fn disturbed(&self, what: impl FnOnce()) -> (Acknowledged, Duration) {
         let (over, done) = (AtomicBool::new(false), AtomicU64::new(0));
         let more = |count: u64| {
-            let (begun, before) = (Instant::now(), done.load(Ordering::Relaxed));
-            while done.load(Ordering::Relaxed) < before + count {
-                if begun.elapsed() > RECOVERY {
-                    over.store(true, Ordering::Relaxed);
-                    panic!("no writes for {RECOVERY:?}");
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            let before = done.load(Ordering::Relaxed);
+            let stopped = || {
+                over.store(true, Ordering::Relaxed);
+                format!("no {count} writes")
+            };
+            until(RECOVERY, stopped, || done.load(Ordering::Relaxed) >= before + count);
         };
         std::thread::scope(|scope| {
             let working = scope.spawn(|| self.work(&over, &done));

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use crate::fixture::{self, NOW, held, new_partner, number, stock, time};
 use crate::harness::{Answer, CUSTOMER, Database, GLOBAL, Key, ONE, Server, TWO, keys};
 use crate::process::{self, PARTNER, Place};
+use crate::until::until;
 
 const CHANGES: &str = "/api/v1/partner/changes";
 
@@ -641,13 +642,12 @@ fn a_reader_that_stops_is_cut_and_costs_no_memory() {
     reading.take(302);
     let (before, others) = (rss_kb(&server), sockets(&server));
     let mut stalled: Vec<Stream> = (0..5).map(|_| Stream::open(&server.address, &key, "", None)).collect();
-    let begun = Instant::now();
     let mut during = 0;
-    while sockets(&server) > others {
-        assert!(begun.elapsed() < Duration::from_secs(60), "readers that stopped are not cut");
+    let cut = || {
         during = during.max(rss_kb(&server));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        sockets(&server) <= others
+    };
+    until(Duration::from_secs(60), || "readers that stopped are not cut".to_owned(), cut);
     assert!(during < before + 30_000, "from {before} to {during} kB");
     for stream in &mut stalled {
         // What was on its way arrives; then a reset, which nobody takes for an end.

@@ -15,6 +15,7 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 
 use super::shared;
 use crate::http::error::ApiError;
+use crate::wire;
 use crate::wire::html::{escape, put};
 
 /// A document.
@@ -88,10 +89,8 @@ impl Site {
 
 /// GET /docs/guide, also with `?q=`.
 pub async fn index(RawQuery(query): RawQuery) -> Response<Body> {
-    let query = query.unwrap_or_default();
-    let asked =
-        form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "q").map(|(_, value)| value.into_owned());
-    let asked: String = asked.unwrap_or_default().chars().take(QUERY_CHARS_MAX).collect();
+    let asked = wire::parameter(&query.unwrap_or_default(), "q").unwrap_or_default();
+    let asked: String = asked.chars().take(QUERY_CHARS_MAX).collect();
     answer(framed(
         Site::Server,
         "Guide",

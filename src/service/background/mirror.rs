@@ -39,7 +39,7 @@ use crate::service::{Service, ServiceError};
 use crate::store::{Decision, Document, Ownership, Transaction, WriteTarget};
 use look::UpstreamRefusal;
 
-pub use look::{Listing, ListingBuilder, ToldAccount, UpstreamFields, UpstreamRow};
+pub use look::{Listing, ListingBuilder};
 
 /// The setting that says what a partner mirrors, and the document, of the same
 /// kind, that says when it was last looked at.

@@ -30,16 +30,19 @@ fn longest(server: &Server, key: &Key) -> Duration {
 /// Asks while strangers with made-up cookies and a person with a session wait
 /// for pages.
 fn longest_beside(server: &Server, key: &Key, cookie: &str) -> Duration {
+    const PAGES: [&str; 4] =
+        ["/console/p/PA_L", "/console/p/PA_L/changes", "/console/p/PA_L/jobs", "/console/p/PA_L/users"];
+    let sent = server.sent();
     std::thread::scope(|scope| {
         for stranger in 0..STRANGERS {
             scope.spawn(move || {
                 page(server, "/console/p/PA_L", &format!("rollcall=strangerstrangerstranger{stranger}"))
             });
         }
-        for path in ["/console/p/PA_L", "/console/p/PA_L/changes", "/console/p/PA_L/jobs", "/console/p/PA_L/users"] {
+        for path in PAGES {
             scope.spawn(move || page(server, path, cookie));
         }
-        std::thread::sleep(Duration::from_millis(50));
+        server.once_sent(sent + (STRANGERS + PAGES.len()) as u64);
         longest(server, key)
     })
 }

@@ -12,49 +12,14 @@ use std::sync::Arc;
 use crate::domain::change::GENESIS;
 use crate::domain::dictionary::Dictionary;
 use crate::domain::{
-    Account, AccountId, Application, ApplicationId, Country, Dialect, E164, Money, NumberType, Partner, PartnerId,
-    PartnerKey, Record, State, Status, Tags, Time, Trunk, TrunkId, number, plan,
+    Account, AccountId, Application, ApplicationId, Dialect, E164, Money, Partner, PartnerId, PartnerKey, Record,
+    State, Status, Time, Trunk, TrunkId, UpstreamAccount, UpstreamFields, UpstreamNumber, number, plan,
 };
 use crate::inventory::{Loader, Misfit, Snapshot};
 
 /// How far upstream's clock may be ahead: a number that it calls suspended, and
 /// that ends within this, has ended.
 const SKEW_SECONDS: i64 = 60;
-
-/// What many numbers say alike.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct UpstreamFields {
-    pub account: Option<AccountId>,
-    pub account_name: Option<Arc<str>>,
-    pub status: Status,
-    pub application: Option<ApplicationId>,
-    pub application_name: Option<Arc<str>>,
-    pub trunk: Option<TrunkId>,
-    pub number_type: Option<NumberType>,
-    pub country: Option<Country>,
-    pub region: Option<Arc<str>>,
-    pub cost: Option<Money>,
-    /// `None` where upstream does not tell.
-    pub tags: Option<Tags>,
-}
-
-/// One number as upstream tells it.
-#[derive(Clone, Debug)]
-pub struct UpstreamRow {
-    pub number: E164,
-    pub assigned_at: Option<Time>,
-    pub expires_at: Option<Time>,
-    pub said: UpstreamFields,
-}
-
-/// An account as upstream tells it.
-#[derive(Clone, Debug)]
-pub struct ToldAccount {
-    pub auth_id: AccountId,
-    pub name: Arc<str>,
-    pub created_at: Option<Time>,
-    pub archived_at: Option<Time>,
-}
 
 /// A look in the making.
 #[derive(Default)]
@@ -78,8 +43,8 @@ impl ListingBuilder {
         *self = ListingBuilder::default();
     }
 
-    pub fn add(&mut self, told: UpstreamRow) {
-        let UpstreamRow { number, assigned_at, expires_at, said } = told;
+    pub fn add(&mut self, told: UpstreamNumber) {
+        let UpstreamNumber { number, assigned_at, expires_at, said } = told;
         let last = self.rows.last().map(|row| row.said);
         let same = last.filter(|&at| self.said.get(at).is_some_and(|last| **last == said));
         let said = same.unwrap_or_else(|| self.said.place(Arc::new(said), None));
@@ -87,7 +52,7 @@ impl ListingBuilder {
     }
 
     /// All came. `accounts` is the whole list of them, if upstream has one.
-    pub fn finish(self, dialect: Dialect, accounts: Option<Vec<ToldAccount>>) -> Listing {
+    pub fn finish(self, dialect: Dialect, accounts: Option<Vec<UpstreamAccount>>) -> Listing {
         let ListingBuilder { said, mut rows, .. } = self;
         rows.sort_unstable_by_key(|row| row.number);
         let listed = accounts.as_ref().map(Vec::len);
@@ -100,7 +65,7 @@ impl ListingBuilder {
             trunks: BTreeMap::new(),
             said: said.into_values(),
         };
-        for ToldAccount { auth_id, name, created_at, archived_at } in accounts.into_iter().flatten() {
+        for UpstreamAccount { auth_id, name, created_at, archived_at, .. } in accounts.into_iter().flatten() {
             look.accounts
                 .insert(auth_id, UpstreamCustomer { name: Some(name), created_at, archived: archived_at.is_some() });
         }
