@@ -104,6 +104,9 @@ struct Writer {
     suspended: bool,
     /// The version of the last acknowledged write.
     version: u64,
+    /// Whether the database is killed as well: without it a node refuses, or does not
+    /// know.
+    refused: bool,
     /// What was asked for when the server died: verb and key.
     in_the_air: Option<(&'static str, String)>,
 }
@@ -132,8 +135,9 @@ impl Writer {
             let (verb, retry) = self.next();
             match write(address, key, &self.number, verb, &retry) {
                 Some((200, body)) => self.acknowledged(&body),
-                // Without its database a node refuses, or does not know.
-                Some((status, body)) if status != 503 => panic!("{status}: {}", String::from_utf8_lossy(&body)),
+                Some((status, body)) if status != 503 || !self.refused => {
+                    panic!("{status}: {}", String::from_utf8_lossy(&body))
+                }
                 Some(_) | None => {
                     self.in_the_air = Some((verb, retry));
                     return;
@@ -191,6 +195,7 @@ fn prove(database: &Database, key: &Key, numbers: &[u64], rounds: u64, cluster: 
         turn: 0,
         suspended: false,
         version: 0,
+        refused: cluster.is_some(),
         in_the_air: None,
     };
     let mut writers: Vec<Writer> = numbers.iter().map(writer).collect();
