@@ -249,7 +249,7 @@ pub fn script(shell: Shell) -> Vec<u8> {
     let text = String::from_utf8_lossy(&script).into_owned();
     let text = match shell {
         Shell::Bash => text + BASH,
-        Shell::Fish => text + FISH,
+        Shell::Fish => fish(&text) + FISH,
         Shell::Zsh => {
             // Ours asks clap's where it has nothing itself.
             let named = text.replace(":_default'", ":_rollcall_names'");
@@ -262,6 +262,29 @@ pub fn script(shell: Shell) -> Vec<u8> {
         _ => text,
     };
     text.into_bytes()
+}
+
+/// Fish completes the value of an option by the option's own line.
+fn fish(text: &str) -> String {
+    let mut command = Cli::command();
+    command.build();
+    let mut named = Vec::new();
+    long_names(&command, "", &mut named);
+    let asks = |line: &str| named.iter().any(|name| line.contains(&format!(" -l {name} ")));
+    let line = |line: &str| match line.strip_suffix(" -r") {
+        Some(_) if asks(line) => format!("{line} -k -f -a '(__fish_rollcall_names)'\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// The long names of options whose values are completed.
+fn long_names(command: &Command, group: &str, found: &mut Vec<String>) {
+    let named = command.get_arguments().filter(|arg| of(arg, group).is_some());
+    found.extend(named.filter_map(Arg::get_long).map(str::to_owned));
+    for below in command.get_subcommands() {
+        long_names(below, if group.is_empty() { below.get_name() } else { group }, found);
+    }
 }
 
 const BASH: &str = r#"
@@ -337,6 +360,16 @@ mod tests {
             }
         });
         assert_eq!(wrong, Vec::<String>::new());
+    }
+
+    #[test]
+    fn fish_asks_for_the_values_of_options() {
+        let script = String::from_utf8(script(Shell::Fish)).expect("text");
+        for (option, asks) in [("-l account-auth-id -l account ", true), ("-l status ", true), ("-l config ", false)] {
+            let lines: Vec<&str> = script.lines().filter(|line| line.contains(option)).collect();
+            let asking = lines.iter().filter(|line| line.ends_with("-a '(__fish_rollcall_names)'")).count();
+            assert!(!lines.is_empty() && asking == if asks { lines.len() } else { 0 }, "{option}: {lines:?}");
+        }
     }
 
     #[test]
