@@ -35,7 +35,7 @@ pub struct Done<T> {
 struct DraftOutcome<T, E>(Option<Result<T, E>>);
 
 impl<T, E: DraftError> DraftOutcome<T, E> {
-    /// What the store is told of a run.
+    /// Keeps the outcome of one run of a draft; returns whether the store commits its writes.
     fn note(&mut self, drafted: Result<Decision<T>, E>) -> Result<(), Abort> {
         let (outcome, told) = match drafted.map_err(E::store) {
             Ok(Decision::Commit(value)) => (Ok(value), Ok(())),
