@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use futures_util::future::join;
 use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -71,9 +72,24 @@ pub(in crate::store) struct Link {
     pub torn: bool,
     /// Since when its plans are used.
     planned: Instant,
+    /// What its next statement is sent together with, so that it costs no way there
+    /// and back of its own.
+    pub ahead: Mutex<&'static str>,
 }
 
 impl Link {
+    /// Sends what is to be sent ahead, and right behind it what `statement` sends.
+    pub async fn behind<T>(&self, statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let ahead = std::mem::take(&mut *self.ahead.lock());
+        if ahead.is_empty() {
+            return statement.await;
+        }
+        // They are sent in the order in which they are first polled.
+        let (sent, done) = join(self.client.batch_execute(ahead), statement).await;
+        sent.map_err(trouble)?;
+        done
+    }
+
     /// Whether the server has warned since this was last asked.
     pub fn warned(&self) -> bool {
         self.warned.swap(false, Ordering::SeqCst)
@@ -201,7 +217,14 @@ where
         timeline: u32::from_str_radix(timeline, 16).unwrap_or_default(),
     };
     warned.store(false, Ordering::SeqCst);
-    Ok(Link { client: ClientWrapper::new(client, task), warned, incarnation, torn: false, planned: Instant::now() })
+    Ok(Link {
+        client: ClientWrapper::new(client, task),
+        warned,
+        incarnation,
+        torn: false,
+        planned: Instant::now(),
+        ahead: Mutex::default(),
+    })
 }
 
 /// Runs a connection to its end, and notes warnings.

@@ -35,8 +35,9 @@ const READER_WAIT: Duration = Duration::from_secs(2);
 /// administrator's `ALTER TABLE` holds. A write outside the log, on the same
 /// connections, waits as long as writes do.
 const READER_LOCK: &str = "SET lock_timeout = '700ms'";
-/// A write looks up a few rows by their keys.
-const WRITER_PLANS: &str = "SET enable_seqscan = off";
+/// A write looks up a few rows by their keys, whatever the values of its statements:
+/// a plan for each execution would take longer than that.
+const WRITER_PLANS: &str = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
 /// How long making a connection may take, over all servers that are named.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
@@ -235,7 +236,7 @@ impl Core {
 
     /// Several statements without parameters, or one that ends a transaction.
     pub fn batch(&self, link: &Link, sql: &str) -> Result<(), StoreError> {
-        self.run(async { link.client.batch_execute(sql).await.map_err(trouble) })
+        self.run(link.behind(async { link.client.batch_execute(sql).await.map_err(trouble) }))
     }
 
     /// Runs housekeeping: a small write outside the log that gives way to
@@ -312,13 +313,19 @@ async fn until_gone(mut gone: watch::Receiver<Option<Arc<str>>>) -> StoreError {
 }
 
 pub(in crate::store) async fn rows(link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-    let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
-    link.client.query(&statement, params).await.map_err(trouble)
+    let asked = async {
+        let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
+        link.client.query(&statement, params).await.map_err(trouble)
+    };
+    link.behind(asked).await
 }
 
 pub(in crate::store) async fn execute(link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
-    let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
-    link.client.execute(&statement, params).await.map_err(trouble)
+    let asked = async {
+        let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
+        link.client.execute(&statement, params).await.map_err(trouble)
+    };
+    link.behind(asked).await
 }
 
 fn pool_trouble(error: PoolError<StoreError>) -> StoreError {

@@ -25,11 +25,11 @@ const INSERT: &str = concat!(
 const UPDATE: &str = concat!(
     "UPDATE number ",
     set_values!(),
-    " FROM unnest(",
+    " FROM (SELECT t.*, (SELECT ctid FROM number AS n WHERE n.partner = $1 AND n.number = t.number) AS place FROM unnest(",
     arrays!(),
     ") AS t (number, ",
     values!(),
-    ") WHERE number.partner = $1 AND number.number = t.number"
+    ") OFFSET 0) AS t WHERE number.ctid = t.place"
 );
 const DELETE: &str = "DELETE FROM number WHERE partner = $1 AND number = ANY ($2::bigint[])";
 const RELEASE: &str = "DELETE FROM holder WHERE partner = $1 AND number = ANY ($2::bigint[])";

@@ -21,7 +21,7 @@ pub(super) struct Put<'a> {
 
 /// Sends statements together, checks what each has changed, and returns the sum.
 pub(super) fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<u64, StoreError> {
-    let changed = core.run(async {
+    let changed = core.run(link.behind(async {
         let mut statements = Vec::with_capacity(put.len());
         for one in put {
             statements.push(link.client.prepare_cached(one.sql).await.map_err(trouble)?);
@@ -32,7 +32,7 @@ pub(super) fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<u64, Sto
         // after it only say that something had.
         let ended = join_all(sent).await;
         ended.into_iter().collect::<Result<Vec<u64>, _>>().map_err(trouble)
-    })?;
+    }))?;
     for (one, changed) in put.iter().zip(&changed) {
         if one.rows.is_some_and(|rows| rows != *changed) {
             return Err(corrupt("numbers changed under a write lock".to_owned()));

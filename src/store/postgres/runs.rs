@@ -4,7 +4,10 @@
 //! Invariants: those of `store::runs`. Rows of `number_run` are written under the
 //! lock of their partner, and a trigger keeps those of `holder_run` apart. A
 //! write reads the rows that have its numbers once, computes what becomes of them,
-//! and changes each kind of row by one statement, whatever the number of rows. It
+//! and changes each kind of row by one statement, whatever the number of rows. A row
+//! is found by its key within the statement and changed where it is (`ctid`): a join
+//! of the tables is planned from statistics, which say nothing of a partner that has
+//! just come, and may then read all of its rows for each that is changed. It
 //! merges only numbers that it changes itself: those of other writes have other
 //! versions.
 
@@ -40,11 +43,12 @@ const INSERT: &str = concat!(
 const REPLACE: &str = concat!(
     "UPDATE number_run ",
     set_values!(),
-    " FROM unnest(",
+    " FROM (SELECT t.*, (SELECT ctid FROM number_run AS r WHERE r.partner = $1 AND r.first = t.first AND r.last = t.last) \
+     AS place FROM unnest(",
     arrays!(),
     ", $18::bigint[]) AS t (first, ",
     values!(),
-    ", last) WHERE number_run.partner = $1 AND number_run.first = t.first AND number_run.last = t.last"
+    ", last) OFFSET 0) AS t WHERE number_run.ctid = t.place"
 );
 /// Numbers of a row, with its values, as a row of their own.
 const SPLIT: &str = concat!(
@@ -53,14 +57,18 @@ const SPLIT: &str = concat!(
     ") SELECT partner, a, b, version, ",
     values!(),
     " FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS t (origin, a, b) \
-     JOIN number_run ON partner = $1 AND first = origin"
+     CROSS JOIN LATERAL (SELECT * FROM number_run WHERE partner = $1 AND first = origin OFFSET 0) AS r"
 );
-const MOVE_END: &str = "UPDATE number_run SET last = b FROM unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
-                        WHERE partner = $1 AND first = a";
+const MOVE_END: &str = "UPDATE number_run SET last = b FROM ( \
+                        SELECT b, (SELECT ctid FROM number_run WHERE partner = $1 AND first = a) AS place \
+                        FROM unnest($2::bigint[], $3::bigint[]) AS t (a, b) OFFSET 0) AS t \
+                        WHERE number_run.ctid = place";
 const DELETE: &str = "DELETE FROM number_run WHERE partner = $1 AND first = ANY ($2::bigint[])";
 const RELEASE: &str = "DELETE FROM holder_run WHERE partner = $1 AND first = ANY ($2::bigint[])";
-const HOLD_UNTIL: &str = "UPDATE holder_run SET last = b FROM unnest($2::bigint[], $3::bigint[]) AS t (a, b) \
-                          WHERE partner = $1 AND first = a";
+const HOLD_UNTIL: &str = "UPDATE holder_run SET last = b FROM ( \
+                          SELECT b, (SELECT ctid FROM holder_run WHERE partner = $1 AND first = a) AS place \
+                          FROM unnest($2::bigint[], $3::bigint[]) AS t (a, b) OFFSET 0) AS t \
+                          WHERE holder_run.ctid = place";
 const HOLD: &str = "INSERT INTO holder_run (partner, first, last) \
                     SELECT $1, * FROM unnest($2::bigint[], $3::bigint[])";
 

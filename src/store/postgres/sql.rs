@@ -70,7 +70,7 @@ impl Sql for PgSql<'_> {
     }
 
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {
-        self.core.run(async {
+        self.core.run(self.link.behind(async {
             let client = &self.link.client;
             let statement = client.prepare_cached(&placed(sql)).await.map_err(trouble)?;
             let mut rows = pin!(client.query_raw(&statement, values).await.map_err(trouble)?);
@@ -78,7 +78,7 @@ impl Sql for PgSql<'_> {
                 && take(&row)?
             {}
             Ok(())
-        })
+        }))
     }
 
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {

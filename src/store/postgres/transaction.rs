@@ -33,6 +33,10 @@ const STEP: usize = 5_000;
 /// of the next.
 const KEYS_A_TIMELINE: i64 = 1_000_000;
 
+const SAVEPOINT: &str = "SAVEPOINT draft";
+const RELEASE: &str = "RELEASE draft";
+const RELEASE_AND_SAVEPOINT: &str = "RELEASE draft; SAVEPOINT draft";
+
 /// A partner's writers, of whom a group at a time has a session.
 pub(super) struct Lane {
     core: Arc<Core>,
@@ -75,6 +79,15 @@ impl Lane {
             session.partner = OpenPartner { head, row_digest, last: Some(at) };
         }
         Ok(written)
+    }
+
+    /// Changes what is sent ahead of the next statement; what it was.
+    fn send_ahead(&self, change: impl FnOnce(&'static str) -> &'static str) -> &'static str {
+        let Some(session) = &self.session else { return "" };
+        let mut ahead = session.link.ahead.lock();
+        let before = *ahead;
+        *ahead = change(before);
+        before
     }
 
     /// Runs a statement that ends something; if it fails, so has all.
@@ -138,16 +151,24 @@ impl Engine for Lane {
         Ok(())
     }
 
+    /// Sent with the first statement of the draft.
     fn savepoint(&mut self) -> Result<(), StoreError> {
-        self.end("SAVEPOINT draft")
+        self.send_ahead(|ahead| if ahead.is_empty() { SAVEPOINT } else { RELEASE_AND_SAVEPOINT });
+        Ok(())
     }
 
+    /// Sent with the next member's savepoint, or with the commit.
     fn keep(&mut self) -> Result<(), StoreError> {
-        self.end("RELEASE draft")
+        self.send_ahead(|ahead| if ahead == SAVEPOINT { "" } else { RELEASE });
+        Ok(())
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {
-        self.end("ROLLBACK TO draft; RELEASE draft")
+        // Where the draft sent nothing, its savepoint was not sent either.
+        match self.send_ahead(|ahead| if ahead == RELEASE_AND_SAVEPOINT { RELEASE } else { "" }) {
+            "" => self.end("ROLLBACK TO draft; RELEASE draft"),
+            _ => Ok(()),
+        }
     }
 
     fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure> {
@@ -243,8 +264,9 @@ impl PgNumbers {
             NumberEdits::Runs(edits) => edits.puts(&key, &version, &mut put),
         }
         if !losers.is_empty() {
-            let sql = "UPDATE account SET lost_at = greatest(lost_at, t.at) FROM unnest($2::text[], $3::bigint[]) \
-                       AS t (auth_id, at) WHERE partner = $1 AND account.auth_id = t.auth_id";
+            let sql = "UPDATE account SET lost_at = greatest(lost_at, t.at) FROM ( \
+                       SELECT at, (SELECT ctid FROM account AS a WHERE a.partner = $1 AND a.auth_id = t.auth_id) AS place \
+                       FROM unnest($2::text[], $3::bigint[]) AS t (auth_id, at) OFFSET 0) AS t WHERE account.ctid = t.place";
             put.push(Put { sql, params: vec![&key, &losers, &lost_at], rows: None });
         }
         put.push(Put { sql: PARTS, params: vec![&key, &version, &parts, &subjects, &bodies], rows: None });
