@@ -15,6 +15,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -97,10 +98,23 @@ impl From<NotDone> for ServiceError {
 }
 
 /// Does work on a thread that may wait.
-pub async fn work<T: Send + 'static>(
+pub fn work<T: Send + 'static>(
     pool: &'static WorkPool,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, NotDone> {
+) -> impl Future<Output = Result<T, NotDone>> + Send {
+    boxed(pool, Box::new(work))
+}
+
+/// Makes a page on a thread that may wait: its handler may call stores.
+pub fn page<T: Send + 'static>(
+    page: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = Result<T, NotDone>> + Send {
+    boxed_page(Box::pin(page))
+}
+
+/// Boxed, so that the machinery of a task is compiled for each kind of result and not
+/// for each of two hundred callers.
+async fn boxed<T: Send + 'static>(pool: &'static WorkPool, work: Box<dyn FnOnce() -> T + Send>) -> Result<T, NotDone> {
     let place = tokio::time::timeout(pool.patience, pool.places.acquire()).await;
     let place = place.map_err(|_| NotDone::Busy)?.map_err(|_| NotDone::Busy)?;
     let trace = trace::carry();
@@ -113,10 +127,9 @@ pub async fn work<T: Send + 'static>(
     done.await.map_err(|_| NotDone::Panicked)
 }
 
-/// Makes a page on a thread that may wait: its handler may call stores.
-pub async fn page<T: Send + 'static>(page: impl Future<Output = T> + Send + 'static) -> Result<T, NotDone> {
+async fn boxed_page<T: Send + 'static>(page: BoxFuture<'static, T>) -> Result<T, NotDone> {
     let runtime = Handle::current();
-    work(&PAGES, move || runtime.block_on(page)).await
+    boxed(&PAGES, Box::new(move || runtime.block_on(page))).await
 }
 
 #[cfg(test)]
