@@ -15,6 +15,9 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{fmt, reload};
 
 use self::notify::{Heart, Notify};
 use self::reread::Reread;
@@ -92,24 +95,17 @@ impl Serve {
 
 pub fn log_to_stderr(config: &Config) {
     use std::io::{IsTerminal, stderr};
-    let filter = reread::log_filter(config);
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = move || super::output::LogLines { colours };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(colours);
     // The reader of the log may have gone. Reporting that to the same stderr would
     // panic, in the thread that logs.
-    let log = log.log_internal_errors(false);
+    let lines = fmt::layer().with_writer(lines).with_ansi(colours).log_internal_errors(false);
+    let (filter, handle) = reload::Layer::new(reread::log_filter(config));
+    reread::keep(handle);
+    let log = tracing_subscriber::registry().with(filter);
     let set = match config.log.format {
-        LogFormat::Text => {
-            let log = log.with_filter_reloading();
-            reread::keep(log.reload_handle());
-            log.try_init()
-        }
-        LogFormat::Json => {
-            let log = log.json().with_filter_reloading();
-            reread::keep(log.reload_handle());
-            log.try_init()
-        }
+        LogFormat::Text => log.with(lines).try_init(),
+        LogFormat::Json => log.with(lines.json()).try_init(),
     };
     http::access::send_to(super::output::access_line);
     if let Err(error) = set {

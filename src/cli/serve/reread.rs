@@ -9,7 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::reload::Handle;
 
 use super::ReadSettings;
@@ -18,19 +18,18 @@ use crate::config::{self, Config};
 use crate::http::live::LiveSettings;
 use crate::http::server::Certificate;
 
-type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type SetFilter = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 static FILTER: OnceLock<SetFilter> = OnceLock::new();
 
 /// The filter of the log: the environment wins over the settings.
-pub fn log_filter(config: &Config) -> EnvFilter {
-    EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(config.log.filter.as_str()))
-        .unwrap_or_else(|_| EnvFilter::new("info"))
+pub fn log_filter(config: &Config) -> Targets {
+    let environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    environment.and_then(|text| text.parse().ok()).unwrap_or_else(|| config.log.filter.targets())
 }
 
 /// Keeps the way to change the filter of the log.
-pub fn keep<S: 'static>(handle: Handle<EnvFilter, S>) {
+pub fn keep<S: 'static>(handle: Handle<Targets, S>) {
     let _ = FILTER.set(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())));
 }
 
