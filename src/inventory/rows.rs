@@ -20,6 +20,8 @@
 //! and no chunk is empty.
 //! Deliberately absent: the meaning of the ids.
 
+mod splice;
+
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -101,6 +103,12 @@ pub(super) struct RowEdit {
     pub row: Option<UnpackedRow>,
 }
 
+impl RowEdit {
+    fn numbers(&self) -> usize {
+        (self.last - self.first + 1) as usize
+    }
+}
+
 /// A column of a leaf: its distinct values, and which one each stretch has.
 #[derive(Clone)]
 pub(super) struct PackedColumn {
@@ -159,17 +167,22 @@ pub(super) const NEVER: i64 = i64::MIN;
 const NO_TIMES: (i64, i64) = (i64::MAX, i64::MIN);
 
 impl PackedColumn {
-    fn of(cells: impl Iterator<Item = i64> + Clone) -> PackedColumn {
+    fn of(cells: impl Iterator<Item = i64>) -> PackedColumn {
         let mut dictionary: Dictionary<i64, hashes::IntHasher> = Dictionary::default();
         let mut codes: Vec<u16> = Vec::new();
-        for cell in cells.clone() {
+        for cell in cells {
             let last = codes.last().map(|&code| u32::from(code));
             codes.push(dictionary.place(cell, last) as u16);
         }
-        let values = dictionary.into_values();
+        PackedColumn::packed(dictionary.into_values(), codes)
+    }
+
+    /// Of distinct values, and which of them each stretch has.
+    fn packed(values: Vec<i64>, codes: Vec<u16>) -> PackedColumn {
         // A value takes as much room as four codes.
         if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
-            return PackedColumn { values: cells.collect(), codes: Codes::Own };
+            let each = codes.iter().map(|&code| values[usize::from(code)]);
+            return PackedColumn { values: each.collect(), codes: Codes::Own };
         }
         let exceptions = Exceptions::of(&codes, values.len());
         let codes = match (values.len(), exceptions) {
@@ -370,9 +383,6 @@ impl LeafNumbers {
     fn of(runs: &[UnpackedRun], rows: usize) -> LeafNumbers {
         let first = runs[0].row.number.digits();
         let span = runs[runs.len() - 1].next() - 1 - first;
-        if span as usize == rows - 1 {
-            return LeafNumbers::Run;
-        }
         let (mut begins, mut row, mut next): (Vec<(u64, u16)>, u64, u64) = (Vec::new(), 0, 0);
         for run in runs {
             let number = run.row.number.digits();
@@ -381,13 +391,22 @@ impl LeafNumbers {
             }
             (row, next) = (row + run.count, run.next());
         }
+        LeafNumbers::packed(&begins, span, rows)
+    }
+
+    /// Of runs of numbers, by the distance and the row of the first of each.
+    fn packed(begins: &[(u64, u16)], span: u64, rows: usize) -> LeafNumbers {
+        if begins.len() == 1 {
+            return LeafNumbers::Run;
+        }
         // A run takes as much room as two distances, and a search for a row.
         if begins.len() * 4 <= rows {
             let numbers = Distances::of(begins.iter().map(|(number, _)| *number), span);
             return LeafNumbers::Runs { numbers, rows: begins.iter().map(|(_, row)| *row).collect() };
         }
-        let each = |run: &UnpackedRun| run.row.number.digits() - first..run.next() - first;
-        LeafNumbers::Each(Distances::of(runs.iter().flat_map(each), span))
+        let ends = begins.iter().skip(1).map(|(_, row)| u64::from(*row)).chain([rows as u64]);
+        let each = begins.iter().zip(ends).flat_map(|(&(number, row), end)| number..number + end - u64::from(row));
+        LeafNumbers::Each(Distances::of(each, span))
     }
 
     fn bytes(&self) -> usize {
@@ -454,6 +473,10 @@ fn cell(time: Option<Time>) -> i64 {
     time.map_or(NEVER, Time::seconds)
 }
 
+fn profile_cell(profile: Index) -> i64 {
+    profile.get().map_or(-1, |at| at as i64)
+}
+
 fn time(cell: i64) -> Option<Time> {
     if cell == NEVER { None } else { Time::new(cell) }
 }
@@ -468,7 +491,7 @@ impl Leaf {
             len: rows as u16,
             numbers: LeafNumbers::of(runs, rows),
             begins,
-            profiles: PackedColumn::of(firsts.iter().map(|row| row.profile.get().map_or(-1, |at| at as i64))),
+            profiles: PackedColumn::of(firsts.iter().map(|row| profile_cell(row.profile))),
             profile_counts: Box::default(),
             version: PackedColumn::of(firsts.iter().map(|row| row.version as i64)),
             assigned_at: PackedColumn::of(firsts.iter().map(|row| cell(row.assigned_at))),
@@ -477,9 +500,7 @@ impl Leaf {
             until: PackedColumn::of(firsts.iter().map(|row| cell(row.until))),
             doubtful: OnceLock::new(),
         };
-        let mut counts = vec![0; leaf.profiles.values.len()];
-        (0..leaf.stretches()).for_each(|at| counts[leaf.profiles.code(at)] += leaf.rows_of(at).len() as u16);
-        leaf.profile_counts = counts.into();
+        leaf.count_profiles();
         leaf
     }
 
@@ -719,20 +740,14 @@ pub(super) struct LeafDates {
 }
 
 impl RowChunk {
-    fn of(leaves: &[Arc<Leaf>]) -> RowChunk {
-        let (before, len) = sums(leaves.iter().map(|leaf| leaf.len()));
-        let lasts = leaves.iter().map(|leaf| leaf.last).collect();
-        let dates = |leaf: &Arc<Leaf>| LeafDates {
-            assigned_at: leaf.assigned_at.span(),
-            expires_at: leaf.expires_at.span(),
-            since: leaf.since.span(),
-        };
+    fn of(leaves: &[(Arc<Leaf>, LeafDates)]) -> RowChunk {
+        let (before, len) = sums(leaves.iter().map(|(leaf, _)| leaf.len()));
         RowChunk {
             len,
-            leaves: leaves.to_vec(),
             before,
-            lasts,
-            dates: leaves.iter().map(dates).collect(),
+            lasts: leaves.iter().map(|(leaf, _)| leaf.last).collect(),
+            dates: leaves.iter().map(|(_, dates)| *dates).collect(),
+            leaves: leaves.iter().map(|(leaf, _)| leaf.clone()).collect(),
             doubtful: OnceLock::new(),
         }
     }
@@ -934,7 +949,14 @@ fn edit_chunk(chunk: &RowChunk, edits: &[RowEdit], builder: &mut RowStoreBuilder
     for (at, leaf) in chunk.leaves.iter().enumerate() {
         let now = edits.before(chunk.leaves.get(at + 1).map_or(u64::MAX, |next| next.first));
         if now.is_empty() {
-            builder.share(leaf);
+            builder.share(leaf, chunk.dates[at]);
+            continue;
+        }
+        if let [edit] = &now[..]
+            && let Some(spliced) = leaf.spliced(edit)
+        {
+            builder.pack();
+            builder.place(spliced);
             continue;
         }
         let mut from = 0;
@@ -953,7 +975,7 @@ pub(super) struct RowStoreBuilder {
     runs: Vec<UnpackedRun>,
     /// How many rows they are.
     rows: usize,
-    leaves: Vec<Arc<Leaf>>,
+    leaves: Vec<(Arc<Leaf>, LeafDates)>,
     chunks: Vec<Arc<RowChunk>>,
 }
 
@@ -982,9 +1004,9 @@ impl RowStoreBuilder {
         }
     }
 
-    fn share(&mut self, leaf: &Arc<Leaf>) {
+    fn share(&mut self, leaf: &Arc<Leaf>, dates: LeafDates) {
         self.pack();
-        self.place(leaf.clone());
+        self.place_dated(leaf.clone(), dates);
     }
 
     fn share_chunk(&mut self, chunk: &Arc<RowChunk>) {
@@ -1000,7 +1022,7 @@ impl RowStoreBuilder {
         let leaves = by_runs.max(rows.div_ceil(LEAF_ROWS));
         if leaves <= 1 {
             if !runs.is_empty() {
-                self.place(Arc::new(Leaf::of(&runs)));
+                self.place(Leaf::of(&runs));
             }
         } else {
             let (most_runs, most_rows) = (runs.len().div_ceil(leaves), rows.div_ceil(leaves) as u64);
@@ -1009,28 +1031,37 @@ impl RowStoreBuilder {
                 while run.count > room {
                     part.extend((room > 0).then_some(UnpackedRun { count: room, ..run }));
                     run = run.without(room);
-                    self.place(Arc::new(Leaf::of(&part)));
+                    self.place(Leaf::of(&part));
                     part.clear();
                     room = most_rows;
                 }
                 room -= run.count;
                 part.push(run);
                 if part.len() == most_runs {
-                    self.place(Arc::new(Leaf::of(&part)));
+                    self.place(Leaf::of(&part));
                     part.clear();
                     room = most_rows;
                 }
             }
             if !part.is_empty() {
-                self.place(Arc::new(Leaf::of(&part)));
+                self.place(Leaf::of(&part));
             }
         }
         runs.clear();
         self.runs = runs;
     }
 
-    fn place(&mut self, leaf: Arc<Leaf>) {
-        self.leaves.push(leaf);
+    fn place(&mut self, leaf: Leaf) {
+        let dates = LeafDates {
+            assigned_at: leaf.assigned_at.span(),
+            expires_at: leaf.expires_at.span(),
+            since: leaf.since.span(),
+        };
+        self.place_dated(Arc::new(leaf), dates);
+    }
+
+    fn place_dated(&mut self, leaf: Arc<Leaf>, dates: LeafDates) {
+        self.leaves.push((leaf, dates));
         if self.leaves.len() == 2 * CHUNK_LEAVES {
             self.close();
         }
