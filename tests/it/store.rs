@@ -1,7 +1,8 @@
 //! What every store must do, written once and run on each engine.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use rollcall::store::{
 };
 
 use super::fixture::*;
+use super::until::until;
 
 /// Each test gets a database of its own, which it can open as often as it likes.
 macro_rules! store_suite {
@@ -1117,34 +1119,34 @@ fn who_read_an_answer_waits_until_it_is_durable(database: Database) {
     for round in 0..5_u64 {
         let idempotency = format!("k{round}");
         let change = created(911_000_000 + round, stock("a"));
-        let (first, second) = (Barrier::new(2), Barrier::new(2));
-        // Time for a thread past its barrier to stand in line; without it the
-        // test shows less, and fails no more.
-        let queue = || thread::sleep(Duration::from_millis(50));
+        let (first, second) = (Place::default(), Place::default());
+        let (begun, read) = (Barrier::new(2), Barrier::new(2));
         thread::scope(|scope| {
             scope.spawn(|| {
                 let body = draft(|transaction| {
                     transaction.put_numbers(std::slice::from_ref(&change))?;
                     transaction.put_answered(&idempotency, &answered("twin"))?;
-                    first.wait();
-                    queue();
+                    begun.wait();
+                    first.until_it_waits();
                     Ok(())
                 });
                 assert_eq!(write(&*store, key, entry(Verb::Import), body), Some(round + 2));
             });
             scope.spawn(|| {
-                first.wait();
+                begun.wait();
+                first.is_here();
                 let twin = look(&*store, key, |transaction| {
                     let twin = transaction.answered(&idempotency, time(EVER))?;
-                    second.wait();
-                    queue();
+                    read.wait();
+                    second.until_it_waits();
                     Ok(twin)
                 });
                 assert_eq!(head(&*other, key), round + 2, "answered from what was not durable");
                 assert_eq!(twin, Some(answered("twin")));
             });
             scope.spawn(|| {
-                second.wait();
+                read.wait();
+                second.is_here();
                 look(&*store, key, |_| {
                     // The time is the test: as long as the writer is held, the twin must not be answered.
                     thread::sleep(Duration::from_millis(200));
@@ -1152,6 +1154,28 @@ fn who_read_an_answer_waits_until_it_is_durable(database: Database) {
                 });
             });
         });
+    }
+}
+
+/// A thread that is about to stand in the line of the writers.
+#[derive(Default)]
+struct Place(OnceLock<PathBuf>);
+
+impl Place {
+    fn is_here(&self) {
+        let thread = std::fs::read_link("/proc/thread-self").expect("Linux tells which thread this is");
+        self.0.set(thread).expect("once");
+    }
+
+    /// Until the thread sleeps: all that it does after it has said where it is, is to
+    /// stand in line.
+    fn until_it_waits(&self) {
+        let sleeps = || {
+            let Some(thread) = self.0.get() else { return false };
+            let stat = std::fs::read_to_string(Path::new("/proc").join(thread).join("stat")).expect("a thread's state");
+            stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
+        };
+        until(Duration::from_secs(10), || "the writer does not wait for its turn".to_owned(), sleeps);
     }
 }
 
