@@ -31,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rollcall::config::Config;
-use rollcall::domain::{Actor, ApplicationId, Destination, Destinations, PartnerId, Time};
+use rollcall::domain::{Actor, ApplicationId, Destination, Destinations, PartnerId, RouteKind, Time};
 use rollcall::face::Faces;
 use rollcall::routing::RoutingSettings;
 use rollcall::service::replica::routing::RouteRequest;
@@ -163,7 +163,7 @@ impl World {
             let changes =
                 EntityPatch { destinations: Some(Destinations::new(both).expect("two")), ..EntityPatch::default() };
             let application: ApplicationId = "app_1".parse().expect("an id");
-            service.application_edit(key, &application, &changes).expect("changed");
+            service.route_edit(key, (RouteKind::Application, application.as_str()), &changes).expect("changed");
         }
         let replica = Arc::new(Replica::load(store).expect("loads"));
         World { folder, replica, numbers: numbers.into_iter().map(|(digits, _)| digits).collect() }

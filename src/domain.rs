@@ -41,7 +41,7 @@ pub use country::Country;
 pub use decimal::Decimal;
 pub use destination::{Destination, Destinations, SipUri};
 pub use e164::E164;
-pub use entity::{Account, Acknowledgement, Application, Dialect, Key, Partner, Scope, Trunk};
+pub use entity::{Account, Acknowledgement, Application, Dialect, Key, Partner, RouteEntity, RouteKind, Scope, Trunk};
 pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId, UserId};
 pub use money::{Currency, Money};

@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use super::number::print;
 use super::routing::DestinationCommand;
 use super::{CliError, Global, OfPartner, Outcome, output, parse_name};
-use crate::domain::{self, AccountId, ApplicationId, Destination, SipUri, Time, TrunkId, destination};
+use crate::domain::{self, AccountId, ApplicationId, Destination, RouteEntity, RouteKind, SipUri, destination};
 use crate::service::verbs::entities::{CallTarget, EntityPatch};
 use crate::store::Open;
 
+/// The commands of applications, or of trunks.
 #[derive(Subcommand)]
-pub enum ApplicationCommand {
-    /// Create an application
-    Create(NewApplication),
-    /// List a partner's applications
+pub enum RouteEntityCommand<K: Kind> {
+    #[command(about = K::CREATE)]
+    Create(K::New),
+    #[command(about = K::LIST)]
     List {
         #[command(flatten)]
         of: OfPartner,
@@ -24,7 +25,7 @@ pub enum ApplicationCommand {
     /// Change its destinations
     #[command(subcommand)]
     Destination(DestinationCommand),
-    /// Rename an application
+    #[command(about = K::RENAME)]
     Rename(Rename),
     /// Archive it: it gets no new numbers and keeps its own
     Archive(OneRoute),
@@ -32,24 +33,35 @@ pub enum ApplicationCommand {
     Restore(OneRoute),
 }
 
-#[derive(Subcommand)]
-pub enum TrunkCommand {
-    /// Create a trunk
-    Create(NewRoute<TrunkId>),
-    /// List a partner's trunks
-    List {
-        #[command(flatten)]
-        of: OfPartner,
-    },
-    /// Change its destinations
-    #[command(subcommand)]
-    Destination(DestinationCommand),
-    /// Rename a trunk
-    Rename(Rename),
-    /// Archive it: it gets no new numbers and keeps its own
-    Archive(OneRoute),
-    /// Restore it: it gets new numbers again
-    Restore(OneRoute),
+pub type ApplicationCommand = RouteEntityCommand<Applications>;
+pub type TrunkCommand = RouteEntityCommand<Trunks>;
+
+/// What is different about the commands of applications and those of trunks.
+pub trait Kind {
+    const KIND: RouteKind;
+    const CREATE: &str;
+    const LIST: &str;
+    const RENAME: &str;
+    type New: Args + Into<NewApplication>;
+}
+
+pub struct Applications;
+pub struct Trunks;
+
+impl Kind for Applications {
+    const KIND: RouteKind = RouteKind::Application;
+    const CREATE: &str = "Create an application";
+    const LIST: &str = "List a partner's applications";
+    const RENAME: &str = "Rename an application";
+    type New = NewApplication;
+}
+
+impl Kind for Trunks {
+    const KIND: RouteKind = RouteKind::Trunk;
+    const CREATE: &str = "Create a trunk";
+    const LIST: &str = "List a partner's trunks";
+    const RENAME: &str = "Rename a trunk";
+    type New = NewRoute;
 }
 
 #[derive(Args)]
@@ -65,10 +77,10 @@ pub struct OneRoute {
 }
 
 #[derive(Args)]
-pub struct NewRoute<T: Id> {
+pub struct NewRoute {
     /// Its id, which numbers refer to
     #[arg(value_name = "ID")]
-    id: T,
+    id: ApplicationId,
     #[command(flatten)]
     of: OfPartner,
     /// Its name
@@ -88,10 +100,16 @@ pub struct NewRoute<T: Id> {
 #[derive(Args)]
 pub struct NewApplication {
     #[command(flatten)]
-    new: NewRoute<ApplicationId>,
+    new: NewRoute,
     /// An https address that is handed on to readers; Rollcall never calls it
     #[arg(long, value_name = "URL", value_parser = parse_answer_url)]
     answer_url: Option<Arc<str>>,
+}
+
+impl From<NewRoute> for NewApplication {
+    fn from(new: NewRoute) -> NewApplication {
+        NewApplication { new, answer_url: None }
+    }
 }
 
 fn parse_answer_url(text: &str) -> Result<Arc<str>, String> {
@@ -124,11 +142,6 @@ pub struct Rename {
     dry_run: bool,
 }
 
-/// What clap needs of an id.
-pub trait Id: std::str::FromStr<Err = crate::domain::id::BadId> + Clone + Send + Sync + 'static {}
-impl Id for ApplicationId {}
-impl Id for TrunkId {}
-
 /// The customer that something new shall belong to.
 fn owner(global: &Global, of: &OfPartner, account: Option<&str>) -> Result<Option<AccountId>, CliError> {
     let Some(text) = account else { return Ok(None) };
@@ -143,107 +156,69 @@ fn name(name: Arc<str>) -> EntityPatch {
     EntityPatch { name: Some(name), ..EntityPatch::default() }
 }
 
-impl ApplicationCommand {
+impl<K: Kind> RouteEntityCommand<K> {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let service = global.service(Open::Existing)?;
+        let (kind, service) = (K::KIND, global.service(Open::Existing)?);
         let edit = |text: &str, of: &OfPartner, changes: &EntityPatch, dry_run: bool| {
-            let id = global.names(of)?.application(text)?;
-            let key = service.partner_key(&of.partner)?;
-            print(global, service.clone().dry_run(dry_run).application_edit(key, &id, changes)?, dry_run)
+            let (id, key) = (named(global, of, kind, text)?, service.partner_key(&of.partner)?);
+            print(global, service.clone().dry_run(dry_run).route_edit(key, (kind, &id), changes)?, dry_run)
         };
         match self {
-            ApplicationCommand::Create(NewApplication {
-                new: NewRoute { id, of, name, account, destinations, dry_run },
-                answer_url,
-            }) => {
+            RouteEntityCommand::Create(new) => {
+                let NewApplication { new, answer_url } = new.into();
+                let NewRoute { id, of, name, account, destinations, dry_run } = new;
                 let calls = calls(destinations, answer_url)?;
                 let account = owner(global, &of, account.as_deref())?;
                 let key = service.partner_key(&of.partner)?;
-                print(
-                    global,
-                    service.dry_run(dry_run).application_new(key, &id, &name, account.as_ref(), &calls)?,
-                    dry_run,
-                )
+                let service = service.dry_run(dry_run);
+                let made = service.route_new(key, (kind, id.as_str()), &name, account.as_ref(), &calls)?;
+                print(global, made, dry_run)
             }
-            ApplicationCommand::Destination(destinations) => {
+            RouteEntityCommand::Destination(destinations) => {
                 let (text, of, change, dry_run) = destinations.edit();
-                let id = global.names(&of)?.application(&text)?;
-                let key = service.partner_key(&of.partner)?;
-                print(global, service.dry_run(dry_run).application_destinations(key, &id, &change)?, dry_run)
+                let (id, key) = (named(global, &of, kind, &text)?, service.partner_key(&of.partner)?);
+                print(global, service.dry_run(dry_run).route_destinations(key, (kind, &id), &change)?, dry_run)
             }
-            ApplicationCommand::Rename(Rename { id, of, name: new, dry_run }) => edit(&id, &of, &name(new), dry_run),
-            ApplicationCommand::Archive(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(true), dry_run),
-            ApplicationCommand::Restore(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(false), dry_run),
-            ApplicationCommand::List { of } => {
+            RouteEntityCommand::Rename(Rename { id, of, name: new, dry_run }) => edit(&id, &of, &name(new), dry_run),
+            RouteEntityCommand::Archive(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(true), dry_run),
+            RouteEntityCommand::Restore(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(false), dry_run),
+            RouteEntityCommand::List { of } => {
                 let snapshot = service.snapshot(&of.partner, false)?;
-                let rows = snapshot.applications.sorted();
-                list(
-                    global,
-                    "application",
-                    rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at, &row.destinations)),
-                )
+                let rows = match kind {
+                    RouteKind::Application => snapshot.applications.sorted().cloned().map(RouteEntity::from).collect(),
+                    RouteKind::Trunk => snapshot.trunks.sorted().cloned().map(RouteEntity::from).collect(),
+                };
+                list(global, kind, rows)
             }
         }
     }
 }
 
-impl TrunkCommand {
-    pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
-        let service = global.service(Open::Existing)?;
-        let edit = |text: &str, of: &OfPartner, changes: &EntityPatch, dry_run: bool| {
-            let id = global.names(of)?.trunk(text)?;
-            let key = service.partner_key(&of.partner)?;
-            print(global, service.clone().dry_run(dry_run).trunk_edit(key, &id, changes)?, dry_run)
-        };
-        match self {
-            TrunkCommand::Create(NewRoute { id, of, name, account, destinations, dry_run }) => {
-                let calls = calls(destinations, None)?;
-                let account = owner(global, &of, account.as_deref())?;
-                let key = service.partner_key(&of.partner)?;
-                print(global, service.dry_run(dry_run).trunk_new(key, &id, &name, account.as_ref(), &calls)?, dry_run)
-            }
-            TrunkCommand::Destination(destinations) => {
-                let (text, of, change, dry_run) = destinations.edit();
-                let id = global.names(&of)?.trunk(&text)?;
-                let key = service.partner_key(&of.partner)?;
-                print(global, service.dry_run(dry_run).trunk_destinations(key, &id, &change)?, dry_run)
-            }
-            TrunkCommand::Rename(Rename { id, of, name: new, dry_run }) => edit(&id, &of, &name(new), dry_run),
-            TrunkCommand::Archive(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(true), dry_run),
-            TrunkCommand::Restore(OneRoute { id, of, dry_run }) => edit(&id, &of, &archive(false), dry_run),
-            TrunkCommand::List { of } => {
-                let snapshot = service.snapshot(&of.partner, false)?;
-                let rows = snapshot.trunks.sorted();
-                list(
-                    global,
-                    "trunk",
-                    rows.map(|row| (row.id.as_str(), &*row.name, &row.account, row.archived_at, &row.destinations)),
-                )
-            }
-        }
-    }
+/// The id of an application or a trunk that is named by its id or its name.
+fn named(global: &Global, of: &OfPartner, kind: RouteKind, text: &str) -> Result<String, CliError> {
+    let names = global.names(of)?;
+    Ok(match kind {
+        RouteKind::Application => names.application(text)?.to_string(),
+        RouteKind::Trunk => names.trunk(text)?.to_string(),
+    })
 }
 
-type Listed<'a> = (&'a str, &'a str, &'a Option<AccountId>, Option<Time>, &'a domain::Destinations);
-
-fn list<'a>(global: &Global, what: &str, rows: impl Iterator<Item = Listed<'a>>) -> Result<Outcome, CliError> {
-    let rows: Vec<Listed<'_>> = rows.collect();
+fn list(global: &Global, what: RouteKind, rows: Vec<RouteEntity>) -> Result<Outcome, CliError> {
     if global.json {
-        let id = format!("{what}_id");
-        let one = |(row, name, account, archived_at, destinations): &Listed<'_>| {
+        let one = |row: &RouteEntity| {
             json!({
-                &*id: row, "name": name, "account_auth_id": account, "archived_at": archived_at,
-                "destinations": destinations,
+                what.id_field(): row.id, "name": row.name, "account_auth_id": row.account,
+                "archived_at": row.archived_at, "destinations": row.destinations,
             })
         };
         output::json(&json!({ "data": rows.iter().map(one).collect::<Vec<Value>>() }))?;
     } else if rows.is_empty() {
         output::note(&format!("there is no {what}; create one with `rollcall {what} create`"));
     } else {
-        let row = |(id, name, account, archived_at, destinations): &Listed<'_>| {
-            let account = account.as_ref().map_or("all", |account| account.as_str()).to_owned();
-            let archived = archived_at.map(|at| at.to_string()).unwrap_or_default();
-            vec![(*id).to_owned(), (*name).to_owned(), account, archived, destinations.to_string()]
+        let row = |row: &RouteEntity| {
+            let account = row.account.as_ref().map_or("all", |account| account.as_str()).to_owned();
+            let archived = row.archived_at.map(|at| at.to_string()).unwrap_or_default();
+            vec![row.id.to_string(), row.name.to_string(), account, archived, row.destinations.to_string()]
         };
         output::table(
             &["ID", "NAME", "ACCOUNT", "ARCHIVED", "DESTINATIONS"],

@@ -1,7 +1,7 @@
 //! Applications and trunks: what numbers route to, and what they arrive on.
 //!
 //! Both are the same to people: a name, perhaps the one customer they are for,
-//! and the numbers that they have. So they have the same pages, and a [`RouteKind`].
+//! and the numbers that they have. So they have the same pages.
 //! Invariant: what is archived keeps its numbers and takes no new ones.
 //! Deliberately absent: routing itself, which is a verb of numbers.
 
@@ -22,32 +22,23 @@ use super::sign_in::blocking;
 use super::verbs;
 use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::domain::field::code;
-use crate::domain::{
-    AccountId, ApplicationId, Destination, Destinations, FieldError, SipUri, Time, TrunkId, destination, entity,
-};
+use crate::domain::{AccountId, Destination, FieldError, RouteEntity, RouteKind, SipUri, destination, entity};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::verbs::entities::{CallTarget, DestinationEdit, EntityPatch};
-use crate::service::{Service, ServiceError, WriteOutcome};
+use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::Html;
 
 /// How many numbers a page of one shows.
 const NUMBERS_MAX: usize = 50;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum RouteKind {
-    Application,
-    Trunk,
-}
-
-impl RouteKind {
-    fn pick<T>(self, application: T, trunk: T) -> T {
-        match self {
-            RouteKind::Application => application,
-            RouteKind::Trunk => trunk,
-        }
-    }
-
+/// What the console says of a kind, and where it stands in addresses.
+trait RoutePages: Sized {
+    fn pick<T>(self, application: T, trunk: T) -> T;
+    /// The kind whose page an address names.
+    fn of(request: &Request) -> Self;
+    fn all(self, snapshot: &Snapshot) -> Vec<RouteEntity>;
+    fn filter(self, id: &str) -> Filter;
     /// In addresses.
     fn path(self) -> &'static str {
         self.pick("applications", "trunks")
@@ -61,26 +52,40 @@ impl RouteKind {
         self.pick(NamedKind::Application, NamedKind::Trunk)
     }
 
-    fn one(self) -> &'static str {
-        self.pick("application", "trunk")
+    fn about(self) -> &'static str {
+        self.pick(
+            "An application is where calls go: a number that routes to none hangs up at once.",
+            "A trunk is what calls to a number arrive on.",
+        )
     }
 
-    fn about(self) -> &'static str {
+    fn line(self, id: &str) -> String {
+        format!("{}:{}", self.pick("application", "trunk"), quoted(id))
+    }
+
+    fn find(self, snapshot: &Snapshot, id: &str) -> Option<RouteEntity> {
+        // Few are asked for one by one, so going through all of them will do.
+        self.all(snapshot).into_iter().find(|one| &*one.id == id)
+    }
+}
+
+impl RoutePages for RouteKind {
+    fn pick<T>(self, application: T, trunk: T) -> T {
         match self {
-            RouteKind::Application => {
-                "An application is where calls go: a number that routes to none hangs up at once."
-            }
-            RouteKind::Trunk => "A trunk is what calls to a number arrive on.",
+            RouteKind::Application => application,
+            RouteKind::Trunk => trunk,
         }
     }
 
-    /// The kind whose page an address names.
     fn of(request: &Request) -> RouteKind {
         if request.uri().path().split('/').nth(4) == Some("trunks") { RouteKind::Trunk } else { RouteKind::Application }
     }
 
-    fn line(self, id: &str) -> String {
-        format!("{}:{}", self.one(), quoted(id))
+    fn all(self, snapshot: &Snapshot) -> Vec<RouteEntity> {
+        match self {
+            RouteKind::Application => snapshot.applications.iter().cloned().map(RouteEntity::from).collect(),
+            RouteKind::Trunk => snapshot.trunks.iter().cloned().map(RouteEntity::from).collect(),
+        }
     }
 
     fn filter(self, id: &str) -> Filter {
@@ -89,96 +94,6 @@ impl RouteKind {
             RouteKind::Trunk => Filter { trunk: Some(id.into()), ..Filter::default() },
         }
     }
-
-    fn all(self, snapshot: &Snapshot) -> Vec<ShownRoute> {
-        match self {
-            RouteKind::Application => snapshot
-                .applications
-                .iter()
-                .map(|one| ShownRoute {
-                    id: one.id.to_string(),
-                    name: one.name.clone(),
-                    owner: one.account.clone(),
-                    created_at: one.created_at,
-                    archived_at: one.archived_at,
-                    destinations: one.destinations.clone(),
-                    answer_url: one.answer_url.clone(),
-                })
-                .collect(),
-            RouteKind::Trunk => snapshot
-                .trunks
-                .iter()
-                .map(|one| ShownRoute {
-                    id: one.id.to_string(),
-                    name: one.name.clone(),
-                    owner: one.account.clone(),
-                    created_at: one.created_at,
-                    archived_at: one.archived_at,
-                    destinations: one.destinations.clone(),
-                    answer_url: None,
-                })
-                .collect(),
-        }
-    }
-
-    fn find(self, snapshot: &Snapshot, id: &str) -> Option<ShownRoute> {
-        // Few are asked for one by one, so going through all of them will do.
-        self.all(snapshot).into_iter().find(|one| one.id == id)
-    }
-
-    fn create(
-        self,
-        service: &Service,
-        key: crate::domain::PartnerKey,
-        id: &str,
-        name: &Arc<str>,
-        owner: Option<&AccountId>,
-    ) -> Result<WriteOutcome, ServiceError> {
-        match self {
-            RouteKind::Application => {
-                service.application_new(key, &ApplicationId::stored(id), name, owner, &CallTarget::default())
-            }
-            RouteKind::Trunk => service.trunk_new(key, &TrunkId::stored(id), name, owner, &CallTarget::default()),
-        }
-    }
-
-    fn edit(
-        self,
-        service: &Service,
-        key: crate::domain::PartnerKey,
-        id: &str,
-        changes: &EntityPatch,
-    ) -> Result<WriteOutcome, ServiceError> {
-        match self {
-            RouteKind::Application => service.application_edit(key, &ApplicationId::stored(id), changes),
-            RouteKind::Trunk => service.trunk_edit(key, &TrunkId::stored(id), changes),
-        }
-    }
-
-    fn edit_destination(
-        self,
-        service: &Service,
-        key: crate::domain::PartnerKey,
-        id: &str,
-        edit: &DestinationEdit,
-    ) -> Result<WriteOutcome, ServiceError> {
-        match self {
-            RouteKind::Application => service.application_destinations(key, &ApplicationId::stored(id), edit),
-            RouteKind::Trunk => service.trunk_destinations(key, &TrunkId::stored(id), edit),
-        }
-    }
-}
-
-/// An application or a trunk.
-struct ShownRoute {
-    id: String,
-    name: Arc<str>,
-    owner: Option<AccountId>,
-    created_at: Time,
-    archived_at: Option<Time>,
-    destinations: Destinations,
-    /// Of applications only.
-    answer_url: Option<Arc<str>>,
 }
 
 /// The customer that something is for, by name and address.
@@ -250,7 +165,7 @@ async fn list(
     let all = kind.all(&visit.snapshot);
     let archived = all.iter().filter(|one| one.archived_at.is_some()).count();
     let live = all.len() - archived;
-    let mut found: Vec<ShownRoute> = all
+    let mut found: Vec<RouteEntity> = all
         .into_iter()
         .filter(|one| one.archived_at.is_some() == asked.archived && asked.finds(&one.id, &one.name))
         .collect();
@@ -260,7 +175,7 @@ async fn list(
     // A trunk's numbers are counted by looking over the inventory.
     let counted = blocking(move || {
         let none = Window::Page { skip: 0, rows: 0 };
-        let count = |one: ShownRoute| {
+        let count = |one: RouteEntity| {
             let numbers = snapshot.select(&kind.filter(&one.id), Order::default(), none, now).total;
             (one, numbers)
         };
@@ -270,9 +185,9 @@ async fn list(
     let rows = counted.into_iter().map(|(one, numbers)| RouteTableRow {
         href: visit.href(kind.path(), &one.id),
         query: query_value(&kind.line(&one.id)),
-        id: one.id,
+        id: one.id.to_string(),
         name: one.name.to_string(),
-        owner: one.owner.map(|owner| Owner::of(&visit, &owner)),
+        owner: one.account.map(|owner| Owner::of(&visit, &owner)),
         numbers: show::thousands(numbers),
     });
     let near = if total == 0 { did_you_mean(&visit, kind.named(), &asked.q) } else { Html::default() };
@@ -285,7 +200,7 @@ async fn list(
         live_count: show::thousands(live as u64),
         archived_count: if archived > 0 { show::thousands(archived as u64) } else { String::new() },
         none: live + archived == 0,
-        found: show::count(total, kind.one(), kind.path()),
+        found: show::count(total, kind.as_str(), kind.path()),
         rows: rows.collect(),
         page: asked.page.min(pages),
         pages,
@@ -322,8 +237,12 @@ pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, r
         }
     };
     let to = visit.href(kind.path(), &id);
-    let what = format!("{}.create", kind.one());
-    let made = visit.act(what, move |service, key| kind.create(service, key, &id, &name, owner.as_ref())).await;
+    let what = format!("{kind}.create");
+    let made = visit
+        .act(what, move |service, key| {
+            service.route_new(key, (kind, &id), &name, owner.as_ref(), &CallTarget::default())
+        })
+        .await;
     match made {
         Ok(WriteOutcome::Done { version, .. }) => done(&to, version),
         Ok(WriteOutcome::Again(_)) => done(&to, None),
@@ -366,7 +285,7 @@ fn new_page(
     refusal: Option<FormRefusal>,
     status: StatusCode,
 ) -> PageResult {
-    let mut frame = visit.frame(&format!("New {}", kind.one()), kind.path());
+    let mut frame = visit.frame(&format!("New {kind}"), kind.path());
     let (error, wrongs) = refusal.map_or((None, Wrongs::default()), |refusal| (Some(refusal.text), refusal.wrongs));
     frame.error = error;
     html_as(status, &NewRoutePage { frame, kind, form, wrongs })
@@ -511,7 +430,7 @@ fn route(
         edited,
         wrongs,
         name: one.name.to_string(),
-        owner: one.owner.as_ref().map(|owner| Owner::of(visit, owner)),
+        owner: one.account.as_ref().map(|owner| Owner::of(visit, owner)),
         created: visit.clock.day(one.created_at),
         archived: one.archived_at.map(|at| visit.clock.day(at)),
         numbers: found.total,
@@ -519,7 +438,7 @@ fn route(
         query: query_value(&kind.line(id)),
         rows,
         open,
-        id: one.id,
+        id: one.id.to_string(),
     };
     html_as(status, &page)
 }
@@ -618,10 +537,10 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
         Err(errors) => return again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY),
     };
     let to = visit.href(kind.path(), &id);
-    let (asked, what) = (id.clone(), format!("{}.{verb}", kind.one()));
+    let (asked, what) = (id.clone(), format!("{kind}.{verb}"));
     let done_now = visit.act(what, move |service, key| match &wanted {
-        RouteForm::Edit(changes) => kind.edit(service, key, &asked, changes),
-        RouteForm::Destination(edit) => kind.edit_destination(service, key, &asked, edit),
+        RouteForm::Edit(changes) => service.route_edit(key, (kind, &asked), changes),
+        RouteForm::Destination(edit) => service.route_destinations(key, (kind, &asked), edit),
     });
     match done_now.await {
         Ok(WriteOutcome::Done { version, .. }) => done(&to, version),

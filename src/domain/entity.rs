@@ -75,6 +75,71 @@ pub struct Trunk {
     pub destinations: Destinations,
 }
 
+/// Which of the two a [`RouteEntity`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteKind {
+    Application,
+    Trunk,
+}
+
+words!(RouteKind: Application "application", Trunk "trunk");
+
+impl RouteKind {
+    /// What its id is called where numbers refer to it.
+    pub fn id_field(self) -> &'static str {
+        match self {
+            RouteKind::Application => "application_id",
+            RouteKind::Trunk => "trunk_id",
+        }
+    }
+}
+
+/// An application or a trunk, which have the same life: a name, perhaps the one
+/// account that they are for, and destinations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouteEntity {
+    pub kind: RouteKind,
+    pub id: Arc<str>,
+    pub name: Arc<str>,
+    pub account: Option<AccountId>,
+    pub created_at: Time,
+    pub archived_at: Option<Time>,
+    pub destinations: Destinations,
+    /// Of applications only.
+    pub answer_url: Option<Arc<str>>,
+}
+
+impl From<Application> for RouteEntity {
+    fn from(application: Application) -> RouteEntity {
+        let Application { id, name, account, created_at, archived_at, destinations, answer_url } = application;
+        let (kind, id) = (RouteKind::Application, id.as_str().into());
+        RouteEntity { kind, id, name, account, created_at, archived_at, destinations, answer_url }
+    }
+}
+
+impl From<Trunk> for RouteEntity {
+    fn from(trunk: Trunk) -> RouteEntity {
+        let Trunk { id, name, account, created_at, archived_at, destinations } = trunk;
+        let (kind, id, answer_url) = (RouteKind::Trunk, id.as_str().into(), None);
+        RouteEntity { kind, id, name, account, created_at, archived_at, destinations, answer_url }
+    }
+}
+
+impl From<RouteEntity> for Application {
+    fn from(route: RouteEntity) -> Application {
+        let RouteEntity { id, name, account, created_at, archived_at, destinations, answer_url, .. } = route;
+        let id = ApplicationId::stored(&id);
+        Application { id, name, account, created_at, archived_at, destinations, answer_url }
+    }
+}
+
+impl From<RouteEntity> for Trunk {
+    fn from(route: RouteEntity) -> Trunk {
+        let RouteEntity { id, name, account, created_at, archived_at, destinations, .. } = route;
+        Trunk { id: TrunkId::stored(&id), name, account, created_at, archived_at, destinations }
+    }
+}
+
 /// Somebody has seen a finding of the checks and wants no more of it, for now.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Acknowledgement {

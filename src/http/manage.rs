@@ -17,7 +17,9 @@ use super::error::{ApiError, HandlerResult};
 use super::write::{PathOf, UNREAD, Write, id_of};
 use crate::domain::action::{self, Assignment, Price, Transfer};
 use crate::domain::field::code;
-use crate::domain::{Action, Country, E164, FieldError, Money, NumberType, Time, Zone, spelling};
+use crate::domain::{
+    Action, ApplicationId, Country, E164, FieldError, Money, NumberType, RouteKind, Time, Zone, spelling,
+};
 use crate::service::verbs::entities::{CallTarget, EntityPatch};
 use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 
@@ -220,13 +222,25 @@ pub async fn account_edit(State(app): State<Arc<App>>, path: PathOf<String>, req
 
 /// POST /api/v1/manage/applications
 pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
-    let (id, name) = (fields.word("application_id"), fields.person_name("name"));
+    route_new(&app, RouteKind::Application, request).await
+}
+
+/// POST /api/v1/manage/trunks
+pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
+    route_new(&app, RouteKind::Trunk, request).await
+}
+
+async fn route_new(app: &App, kind: RouteKind, request: Request<Body>) -> HandlerResult {
+    let Write { key, service, mut fields, .. } = Write::read(app, request).await?;
+    let (id, name): (Option<ApplicationId>, _) = (fields.word(kind.id_field()), fields.person_name("name"));
     let account = fields.word_if("account_auth_id");
     let destinations = fields.destinations("destinations").unwrap_or_default();
-    let answer_url = fields.answer_url("answer_url").flatten();
+    let answer_url = match kind {
+        RouteKind::Application => fields.answer_url("answer_url").flatten(),
+        RouteKind::Trunk => None,
+    };
     if id.is_none() {
-        fields.needed("application_id");
+        fields.needed(kind.id_field());
     }
     if name.is_none() {
         fields.needed("name");
@@ -234,8 +248,10 @@ pub async fn application_new(State(app): State<Arc<App>>, request: Request<Body>
     fields.finish()?;
     let (id, name) = id.zip(name).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
     let calls = CallTarget { destinations, answer_url };
-    Write::run(key, service, move |service, key| service.application_new(key, &id, &name, account.as_ref(), &calls))
-        .await
+    Write::run(key, service, move |service, key| {
+        service.route_new(key, (kind, id.as_str()), &name, account.as_ref(), &calls)
+    })
+    .await
 }
 
 /// PATCH /api/v1/manage/applications/{id}
@@ -244,36 +260,23 @@ pub async fn application_edit(
     path: PathOf<String>,
     request: Request<Body>,
 ) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    let changes = changes(fields, &["name", "archived", "destinations", "answer_url"])?;
-    let id = id_of(path)?;
-    Write::run(key, service, move |service, key| service.application_edit(key, &id, &changes)).await
-}
-
-/// POST /api/v1/manage/trunks
-pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
-    let (id, name) = (fields.word("trunk_id"), fields.person_name("name"));
-    let account = fields.word_if("account_auth_id");
-    let destinations = fields.destinations("destinations").unwrap_or_default();
-    if id.is_none() {
-        fields.needed("trunk_id");
-    }
-    if name.is_none() {
-        fields.needed("name");
-    }
-    fields.finish()?;
-    let (id, name) = id.zip(name).ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
-    let calls = CallTarget { destinations, answer_url: None };
-    Write::run(key, service, move |service, key| service.trunk_new(key, &id, &name, account.as_ref(), &calls)).await
+    route_edit(&app, RouteKind::Application, path, request).await
 }
 
 /// PATCH /api/v1/manage/trunks/{id}
 pub async fn trunk_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
-    let changes = changes(fields, &["name", "archived", "destinations"])?;
-    let id = id_of(path)?;
-    Write::run(key, service, move |service, key| service.trunk_edit(key, &id, &changes)).await
+    route_edit(&app, RouteKind::Trunk, path, request).await
+}
+
+async fn route_edit(app: &App, kind: RouteKind, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
+    let Write { key, service, fields, .. } = Write::read(app, request).await?;
+    let takes = match kind {
+        RouteKind::Application => &["name", "archived", "destinations", "answer_url"][..],
+        RouteKind::Trunk => &["name", "archived", "destinations"],
+    };
+    let changes = changes(fields, takes)?;
+    let id: ApplicationId = id_of(path)?;
+    Write::run(key, service, move |service, key| service.route_edit(key, (kind, id.as_str()), &changes)).await
 }
 
 /// POST /api/v1/manage/changes/{version}/undo

@@ -5,6 +5,8 @@
 //! is refused before anything is written.
 //! Deliberately absent: which write (`manage`, `jobs`, `schedules`, `webhooks`).
 
+use std::future::Future;
+
 use axum::body::Body;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -15,7 +17,8 @@ use sha2::{Digest, Sha256};
 use super::bodies::{Allowance, Caller};
 use super::body::{self, BodyFields};
 use super::error::{ApiError, HandlerResult};
-use super::{App, RequestId, answer, json, peer, query, told, waiting};
+use super::waiting::{self, NotDone};
+use super::{App, RequestId, answer, json, peer, query, told};
 use crate::domain::field::code;
 use crate::domain::{Actor, FieldError, PartnerKey, Scope};
 use crate::service::verbs::numbers::Expected;
@@ -61,30 +64,36 @@ impl Write {
     }
 
     /// Does it, away from the threads that serve others.
-    pub async fn run(
+    pub fn run(
         key: PartnerKey,
         service: Service,
         verb: impl FnOnce(&Service, PartnerKey) -> Result<WriteOutcome, ServiceError> + Send + 'static,
-    ) -> HandlerResult {
-        let asked = waiting::work(&waiting::WRITES, move || {
+    ) -> impl Future<Output = HandlerResult> + Send {
+        answered(waiting::work(&waiting::WRITES, move || {
             let outcome = verb(&service, key);
             (outcome, service.version(key))
-        });
-        let (outcome, current) = asked.await?;
-        // What a reader must have to see what this looked at, at least.
-        if let Some(version) = current {
-            told::version(version);
-        }
-        match outcome? {
-            WriteOutcome::Done { shown, version, rendered } => {
-                // And what it made, exactly.
-                if let Some(version) = version {
-                    told::version(version);
-                }
-                Ok(answer::respond(rendered.unwrap_or_else(|| json::render(&shown))))
+        }))
+    }
+}
+
+/// Answers what a write left, with the version that a reader must have to see it.
+async fn answered(
+    asked: impl Future<Output = Result<(Result<WriteOutcome, ServiceError>, Option<u64>), NotDone>>,
+) -> HandlerResult {
+    let (outcome, current) = asked.await?;
+    // What a reader must have to see what this looked at, at least.
+    if let Some(version) = current {
+        told::version(version);
+    }
+    match outcome? {
+        WriteOutcome::Done { shown, version, rendered } => {
+            // And what it made, exactly.
+            if let Some(version) = version {
+                told::version(version);
             }
-            WriteOutcome::Again(rendered) => Ok(answer::respond(rendered)),
+            Ok(answer::respond(rendered.unwrap_or_else(|| json::render(&shown))))
         }
+        WriteOutcome::Again(rendered) => Ok(answer::respond(rendered)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rollcall::domain::action::{Assignment, Transfer};
 use rollcall::domain::change::Edit;
-use rollcall::domain::{Action, Actor, E164, EntityChange, NumberChange, PartnerKey, Record, Tags, Verb};
+use rollcall::domain::{Action, Actor, E164, EntityChange, NumberChange, PartnerKey, Record, RouteKind, Tags, Verb};
 use rollcall::inventory::{Filter, Snapshot};
 use rollcall::service::background::jobs::{JobSelection, NewJob};
 use rollcall::service::verbs::entities::EntityPatch;
@@ -215,8 +215,13 @@ fn what_was_done_last_is_undone_first() {
         (
             "an application without numbers",
             |world| {
-                let made =
-                    world.service.application_new(world.key, &id("app_1"), &"One".into(), None, &Default::default());
+                let made = world.service.route_new(
+                    world.key,
+                    (RouteKind::Application, "app_1"),
+                    &"One".into(),
+                    None,
+                    &Default::default(),
+                );
                 made.expect("made");
             },
             nothing,
@@ -261,12 +266,15 @@ fn what_was_done_last_is_undone_first() {
 #[test]
 fn an_undo_gives_nothing_to_what_was_archived_since() {
     let world = World::new();
-    world.service.application_new(world.key, &id("app_1"), &"One".into(), None, &Default::default()).expect("made");
+    world
+        .service
+        .route_new(world.key, (RouteKind::Application, "app_1"), &"One".into(), None, &Default::default())
+        .expect("made");
     world.done(HELD, route("app_1"));
     world.done(HELD, release());
     let version = world.version();
     let changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
-    world.service.application_edit(world.key, &id("app_1"), &changes).expect("archived");
+    world.service.route_edit(world.key, (RouteKind::Application, "app_1"), &changes).expect("archived");
     match world.undo(version) {
         Err(ServiceError::NotUndone { rows, .. }) => assert_eq!(rows[0].reason, "application app_1 is archived"),
         other => panic!("{other:?}"),

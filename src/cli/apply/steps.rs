@@ -17,7 +17,8 @@ use super::{ApplyChange, FieldDifference, StepKind};
 use crate::cli::{CliError, output};
 use crate::domain::setting::{ReportPolicy, Webhook};
 use crate::domain::{
-    self, AccountId, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, Scope, Setting, Time, TrunkId,
+    self, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, RouteEntity, RouteKind, Scope, Setting,
+    Time, TrunkId,
 };
 use crate::inventory::Snapshot;
 use crate::service::background::schedules::SchedulePatch;
@@ -177,19 +178,8 @@ impl Steps {
         snapshot: &Snapshot,
         wanted: &file::RouteEntry<ApplicationId>,
     ) -> Result<(), CliError> {
-        let key = snapshot.key;
-        let before = snapshot.applications.get(wanted.id.as_str());
-        let before = before.map(|one| Before {
-            name: &one.name,
-            account: one.account.as_ref(),
-            archived: one.archived_at.is_some(),
-            destinations: &one.destinations,
-            answer_url: one.answer_url.as_ref(),
-        });
-        self.route(of, "application", wanted, before, &|service, step| match step {
-            Step::New(account, calls) => service.application_new(key, &wanted.id, &wanted.name, account, calls),
-            Step::Edit(changes) => service.application_edit(key, &wanted.id, changes),
-        })
+        let before = snapshot.applications.get(wanted.id.as_str()).cloned().map(RouteEntity::from);
+        self.route(of, snapshot.key, (RouteKind::Application, wanted), before)
     }
 
     fn trunk(
@@ -201,27 +191,16 @@ impl Steps {
         if wanted.answer_url.is_some() {
             return Err(refused(format!("trunk {} of {of}: only applications have an answer_url", wanted.id)));
         }
-        let key = snapshot.key;
-        let before = snapshot.trunks.get(wanted.id.as_str()).map(|one| Before {
-            name: &one.name,
-            account: one.account.as_ref(),
-            archived: one.archived_at.is_some(),
-            destinations: &one.destinations,
-            answer_url: None,
-        });
-        self.route(of, "trunk", wanted, before, &|service, step| match step {
-            Step::New(account, calls) => service.trunk_new(key, &wanted.id, &wanted.name, account, calls),
-            Step::Edit(changes) => service.trunk_edit(key, &wanted.id, changes),
-        })
+        let before = snapshot.trunks.get(wanted.id.as_str()).cloned().map(RouteEntity::from);
+        self.route(of, snapshot.key, (RouteKind::Trunk, wanted), before)
     }
 
     fn route<I: std::fmt::Display>(
         &mut self,
         of: &PartnerId,
-        kind: &'static str,
-        wanted: &file::RouteEntry<I>,
-        before: Option<Before<'_>>,
-        call: &dyn Fn(&Service, Step<'_>) -> Result<WriteOutcome, ServiceError>,
+        key: PartnerKey,
+        (kind, wanted): (RouteKind, &file::RouteEntry<I>),
+        before: Option<RouteEntity>,
     ) -> Result<(), CliError> {
         let (id, mut fields) = (wanted.id.to_string(), FieldDifferences::default());
         let answer_url = wanted.answer_url.as_ref().map(|url| Some(url.clone()).filter(|url| !url.is_empty()));
@@ -242,37 +221,43 @@ impl Steps {
                     destinations: wanted.destinations.clone().unwrap_or_default(),
                     answer_url: changes.answer_url.clone().flatten(),
                 };
-                call(&self.service, Step::New(wanted.account.as_ref(), &calls))?;
+                self.service.route_new(key, (kind, &id), &wanted.name, wanted.account.as_ref(), &calls)?;
                 if wanted.archived == Some(true) {
                     changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
-                    call(&self.service, Step::Edit(&changes))?;
+                    self.service.route_edit(key, (kind, &id), &changes)?;
                 }
                 StepKind::Create
             }
             Some(before) => {
-                if let Some(account) = wanted.account.as_ref().filter(|&account| Some(account) != before.account) {
+                if let Some(account) =
+                    wanted.account.as_ref().filter(|&account| Some(account) != before.account.as_ref())
+                {
                     let owner =
                         before.account.map_or("to the partner".to_owned(), |owner| format!("to account {owner}"));
                     let text = format!("{kind} {id} of {of} belongs {owner}, and cannot be given to account {account}");
                     return Err(refused(format!("{text}; create another {kind} for it")));
                 }
                 fields.compare("name", json!(before.name), Some(json!(wanted.name)));
-                fields.compare("archived", json!(before.archived), wanted.archived.map(|archived| json!(archived)));
-                fields.compare("destinations", listed(before.destinations), wanted.destinations.as_ref().map(listed));
+                fields.compare(
+                    "archived",
+                    json!(before.archived_at.is_some()),
+                    wanted.archived.map(|archived| json!(archived)),
+                );
+                fields.compare("destinations", listed(&before.destinations), wanted.destinations.as_ref().map(listed));
                 let url = |url: Option<&Arc<str>>| url.map_or(Value::Null, |url| json!(url));
                 fields.compare(
                     "answer_url",
-                    url(before.answer_url),
+                    url(before.answer_url.as_ref()),
                     changes.answer_url.as_ref().map(|wanted| url(wanted.as_ref())),
                 );
                 if fields.0.is_empty() {
                     return Ok(());
                 }
-                call(&self.service, Step::Edit(&changes))?;
+                self.service.route_edit(key, (kind, &id), &changes)?;
                 StepKind::Change
             }
         };
-        self.record(action, kind, &id, Some(of), fields);
+        self.record(action, kind.as_str(), &id, Some(of), fields);
         Ok(())
     }
 
@@ -566,21 +551,6 @@ impl Drop for SecretFile {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-/// An application or trunk as it is.
-struct Before<'a> {
-    name: &'a Arc<str>,
-    account: Option<&'a AccountId>,
-    archived: bool,
-    destinations: &'a Destinations,
-    answer_url: Option<&'a Arc<str>>,
-}
-
-/// A call of a verb of applications or trunks.
-enum Step<'a> {
-    New(Option<&'a AccountId>, &'a CallTarget),
-    Edit(&'a EntityPatch),
 }
 
 fn listed(destinations: &Destinations) -> Value {

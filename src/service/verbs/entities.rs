@@ -11,7 +11,7 @@ use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{
     Account, AccountId, Action, Application, ApplicationId, Destination, Destinations, E164, EntityChange, FieldError,
-    PartnerId, PartnerKey, SipUri, State, Time, Trunk, TrunkId, Verb, id, nothing,
+    PartnerId, PartnerKey, RouteEntity, RouteKind, SipUri, State, Time, Trunk, TrunkId, Verb, id, nothing,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::verbs::rules::{self, ReferenceFault, Subject, Violation};
@@ -170,102 +170,78 @@ impl Service {
         })
     }
 
-    pub fn application_new(
+    pub fn route_new(
         &self,
         key: PartnerKey,
-        id: &ApplicationId,
+        (kind, id): (RouteKind, &str),
         name: &Arc<str>,
         account: Option<&AccountId>,
         calls: &CallTarget,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::ApplicationCreate, |transaction| {
-            if transaction.application(id)?.is_some() {
-                return Err(ServiceError::Exists { what: "application", id: id.to_string() });
+        let verb = match kind {
+            RouteKind::Application => Verb::ApplicationCreate,
+            RouteKind::Trunk => Verb::TrunkCreate,
+        };
+        self.manage(key, verb, |transaction| {
+            if find_route(transaction, kind, id)?.is_some() {
+                return Err(ServiceError::Exists { what: kind.as_str(), id: id.to_owned() });
             }
-            check_new("application_id", id.as_str(), name)?;
+            check_new(kind.id_field(), id, name)?;
             check_owner(transaction, account)?;
             let CallTarget { destinations, answer_url } = calls.clone();
             self.check_destinations(&Destinations::default(), &destinations)?;
-            let (id, name, account) = (id.clone(), name.clone(), account.cloned());
-            let (created_at, archived_at) = (transaction.at(), None);
-            let after = Application { id, name, account, created_at, archived_at, destinations, answer_url };
-            transaction.put_entity(EntityChange::Application(Edit::created(after.clone())))?;
-            Ok(VerbOutcome::Application { application: after, created: true })
+            let (name, account) = (name.clone(), account.cloned());
+            let (id, created_at, archived_at) = (id.into(), transaction.at(), None);
+            let after = RouteEntity { kind, id, name, account, created_at, archived_at, destinations, answer_url };
+            put_route(transaction, None, after, true)
         })
     }
 
-    pub fn application_edit(
+    pub fn route_edit(
         &self,
         key: PartnerKey,
-        id: &ApplicationId,
+        route: (RouteKind, &str),
         changes: &EntityPatch,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.edit_application(key, id, |before, at| {
+        self.edit_route(key, route, |before, at| {
             let archived_at = changes.archived_at(before.archived_at, at);
             let destinations = self.edited(&before.destinations, changes)?;
             let answer_url = changes.answer_url.clone().unwrap_or_else(|| before.answer_url.clone());
             let name = changes.name(&before.name)?;
-            Ok(Application { name, archived_at, destinations, answer_url, ..before.clone() })
+            Ok(RouteEntity { name, archived_at, destinations, answer_url, ..before.clone() })
         })
     }
 
-    pub fn trunk_new(
+    /// Changes the destinations of an application or a trunk as they are when it is
+    /// done, so that two people who add one each lose none.
+    pub fn route_destinations(
         &self,
         key: PartnerKey,
-        id: &TrunkId,
-        name: &Arc<str>,
-        account: Option<&AccountId>,
-        calls: &CallTarget,
+        route: (RouteKind, &str),
+        edit: &DestinationEdit,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::TrunkCreate, |transaction| {
-            if transaction.trunk(id)?.is_some() {
-                return Err(ServiceError::Exists { what: "trunk", id: id.to_string() });
-            }
-            check_new("trunk_id", id.as_str(), name)?;
-            check_owner(transaction, account)?;
-            let destinations = calls.destinations.clone();
-            self.check_destinations(&Destinations::default(), &destinations)?;
-            let (id, name, account) = (id.clone(), name.clone(), account.cloned());
-            let after = Trunk { id, name, account, created_at: transaction.at(), archived_at: None, destinations };
-            transaction.put_entity(EntityChange::Trunk(Edit::created(after.clone())))?;
-            Ok(VerbOutcome::Trunk { trunk: after, created: true })
+        self.edit_route(key, route, |before, _| {
+            let destinations = edit.applied(&before.destinations)?;
+            self.check_destinations(&before.destinations, &destinations)?;
+            Ok(RouteEntity { destinations, ..before.clone() })
         })
     }
 
-    pub fn trunk_edit(
+    fn edit_route(
         &self,
         key: PartnerKey,
-        id: &TrunkId,
-        changes: &EntityPatch,
+        (kind, id): (RouteKind, &str),
+        edit: impl Fn(&RouteEntity, Time) -> Result<RouteEntity, ServiceError> + Sync,
     ) -> Result<WriteOutcome, ServiceError> {
-        self.edit_trunk(key, id, |before, at| {
-            let archived_at = changes.archived_at(before.archived_at, at);
-            let destinations = self.edited(&before.destinations, changes)?;
-            Ok(Trunk { name: changes.name(&before.name)?, archived_at, destinations, ..before.clone() })
+        let verb = match kind {
+            RouteKind::Application => Verb::ApplicationEdit,
+            RouteKind::Trunk => Verb::TrunkEdit,
+        };
+        self.manage(key, verb, |transaction| {
+            let before = find_route(transaction, kind, id)?.ok_or_else(|| ServiceError::unknown(kind.as_str(), id))?;
+            let after = edit(&before, transaction.at())?;
+            put_route(transaction, Some(before), after, false)
         })
-    }
-
-    fn edit_trunk(
-        &self,
-        key: PartnerKey,
-        id: &TrunkId,
-        edit: impl Fn(&Trunk, Time) -> Result<Trunk, ServiceError> + Sync,
-    ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::TrunkEdit, |transaction| {
-            let before = transaction.trunk(id)?.ok_or_else(|| ServiceError::unknown("trunk", id.as_str()))?;
-            let trunk = edit(&before, transaction.at())?;
-            if trunk != before {
-                transaction.put_entity(EntityChange::Trunk(Edit { before: Some(before), after: trunk.clone() }))?;
-            }
-            Ok(VerbOutcome::Trunk { trunk, created: false })
-        })
-    }
-
-    /// The destinations after an edit of their list.
-    fn applied(&self, edit: &DestinationEdit, before: &Destinations) -> Result<Destinations, ServiceError> {
-        let after = edit.applied(before)?;
-        self.check_destinations(before, &after)?;
-        Ok(after)
     }
 
     /// The destinations after an edit.
@@ -273,38 +249,6 @@ impl Service {
         let Some(after) = &changes.destinations else { return Ok(before.clone()) };
         self.check_destinations(before, after)?;
         Ok(after.clone())
-    }
-
-    /// Changes the destinations of an application as they are when it is done,
-    /// so that two people who add one each lose none.
-    pub fn application_destinations(
-        &self,
-        key: PartnerKey,
-        id: &ApplicationId,
-        edit: &DestinationEdit,
-    ) -> Result<WriteOutcome, ServiceError> {
-        self.edit_application(key, id, |before, _| {
-            let destinations = self.applied(edit, &before.destinations)?;
-            Ok(Application { destinations, ..before.clone() })
-        })
-    }
-
-    fn edit_application(
-        &self,
-        key: PartnerKey,
-        id: &ApplicationId,
-        edit: impl Fn(&Application, Time) -> Result<Application, ServiceError> + Sync,
-    ) -> Result<WriteOutcome, ServiceError> {
-        self.manage(key, Verb::ApplicationEdit, |transaction| {
-            let before = transaction.application(id)?;
-            let before = before.ok_or_else(|| ServiceError::unknown("application", id.as_str()))?;
-            let application = edit(&before, transaction.at())?;
-            if application != before {
-                let edit = Edit { before: Some(before), after: application.clone() };
-                transaction.put_entity(EntityChange::Application(edit))?;
-            }
-            Ok(VerbOutcome::Application { application, created: false })
-        })
     }
 
     /// Gives many applications their destinations, in one change.
@@ -324,18 +268,6 @@ impl Service {
             Ok(())
         })
         .map(drop)
-    }
-
-    /// The same of a trunk.
-    pub fn trunk_destinations(
-        &self,
-        key: PartnerKey,
-        id: &TrunkId,
-        edit: &DestinationEdit,
-    ) -> Result<WriteOutcome, ServiceError> {
-        self.edit_trunk(key, id, |before, _| {
-            Ok(Trunk { destinations: self.applied(edit, &before.destinations)?, ..before.clone() })
-        })
     }
 }
 
@@ -395,6 +327,43 @@ impl DestinationEdit {
             ServiceError::Invalid(vec![error])
         })
     }
+}
+
+fn find_route(
+    transaction: &mut dyn Transaction,
+    kind: RouteKind,
+    id: &str,
+) -> Result<Option<RouteEntity>, ServiceError> {
+    Ok(match kind {
+        RouteKind::Application => transaction.application(&ApplicationId::stored(id))?.map(RouteEntity::from),
+        RouteKind::Trunk => transaction.trunk(&TrunkId::stored(id))?.map(RouteEntity::from),
+    })
+}
+
+/// Writes an application or a trunk, where anything is different about it.
+fn put_route(
+    transaction: &mut dyn Transaction,
+    before: Option<RouteEntity>,
+    after: RouteEntity,
+    created: bool,
+) -> Result<VerbOutcome, ServiceError> {
+    let differs = before.as_ref() != Some(&after);
+    let (change, shown) = match after.kind {
+        RouteKind::Application => {
+            let (before, application) = (before.map(Application::from), Application::from(after));
+            let change = EntityChange::Application(Edit { before, after: application.clone() });
+            (change, VerbOutcome::Application { application, created })
+        }
+        RouteKind::Trunk => {
+            let (before, trunk) = (before.map(Trunk::from), Trunk::from(after));
+            let change = EntityChange::Trunk(Edit { before, after: trunk.clone() });
+            (change, VerbOutcome::Trunk { trunk, created })
+        }
+    };
+    if differs {
+        transaction.put_entity(change)?;
+    }
+    Ok(shown)
 }
 
 /// Refuses ids that nothing new can have, and names that say nothing.
