@@ -22,7 +22,9 @@ use super::sign_in::blocking;
 use super::verbs;
 use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::domain::field::code;
-use crate::domain::{AccountId, Destination, FieldError, RouteEntity, RouteKind, SipUri, destination, entity};
+use crate::domain::{
+    AccountId, ApplicationId, Destination, FieldError, RouteEntity, RouteKind, SipUri, destination, entity,
+};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::verbs::entities::{CallTarget, DestinationEdit, EntityPatch};
@@ -170,7 +172,7 @@ async fn list(
         .filter(|one| one.archived_at.is_some() == asked.archived && asked.finds(&one.id, &one.name))
         .collect();
     let total = found.len() as u64;
-    let pages = asked.page(&mut found, |one| (one.name.to_lowercase(), one.id.clone()));
+    let pages = asked.page(&mut found, |one| (one.name.to_lowercase(), one.id.to_string()));
     let (snapshot, now) = (visit.snapshot.clone(), visit.clock.now);
     // A trunk's numbers are counted by looking over the inventory.
     let counted = blocking(move || {
