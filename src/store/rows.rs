@@ -42,7 +42,13 @@ pub(super) fn digest(row: &(impl RowCells + ?Sized), at: usize) -> Result<Digest
 }
 
 // The columns of each kind of row, in the order in which `read_…` takes them.
-pub(super) const PARTNER: &str = "auth_id, name, created_at, suspended_at";
+macro_rules! partner_columns {
+    () => {
+        "auth_id, name, created_at, suspended_at"
+    };
+}
+pub(super) use partner_columns;
+pub(super) const PARTNER: &str = partner_columns!();
 pub(super) const RECORD: &str = "state, account, application, trunk, number_type, country, region, cost, currency, assigned_at, \
                       expires_at, since, until, tags";
 /// How many columns [`RECORD`] has.

@@ -456,11 +456,14 @@ fn unopened(path: &Path, code: c_int, reason: &str) -> StoreError {
 /// The partner of a write as it is now.
 fn open_partner(sql: &SqliteSql<'_>, target: &WriteTarget) -> Result<OpenPartner, StoreError> {
     let WriteTarget::Partner(key) = target else { return Ok(OpenPartner::new()) };
-    let query = "SELECT partner, version, head, at, row_digest FROM partner \
-                 LEFT JOIN change USING (partner, version) WHERE partner = ?1";
+    let query = concat!(
+        "SELECT partner, version, head, at, row_digest, ",
+        partner_columns!(),
+        " FROM partner LEFT JOIN change USING (partner, version) WHERE partner = ?1"
+    );
     let found = sql.first(query, bind![*key], |row| {
-        let head = read_head(row)?;
-        Ok(OpenPartner { head, row_digest: read_row_digest(row, 4, &head), last: time_if(row.int_if(3)?)? })
+        let (head, last) = (read_head(row)?, time_if(row.int_if(3)?)?);
+        Ok(OpenPartner { head, row_digest: read_row_digest(row, 4, &head), last, partner: read_partner(row, 5).ok() })
     })?;
     found.ok_or_else(|| corrupt(format!("partner {key} is gone")))
 }

@@ -31,13 +31,15 @@ pub(super) struct OpenPartner {
     pub row_digest: KeptDigest,
     /// When the change at its head was logged.
     pub last: Option<Time>,
+    /// What its row says, where that can be read.
+    pub partner: Option<Partner>,
 }
 
 impl OpenPartner {
     /// One that the write creates.
     pub fn new() -> OpenPartner {
         let head = LogHead { key: PartnerKey(0), version: 0, digest: GENESIS };
-        OpenPartner { head, row_digest: KeptDigest::Sealed(RowDigest::default()), last: None }
+        OpenPartner { head, row_digest: KeptDigest::Sealed(RowDigest::default()), last: None, partner: None }
     }
 }
 
@@ -98,12 +100,15 @@ pub(super) struct Moved {
     pub head: LogHead,
     pub row_digest: Option<Vec<u8>>,
     pub at: Time,
+    pub partner: Option<Partner>,
 }
 
 pub(super) struct SqlTransaction<S, N> {
     sql: S,
     numbers: N,
     creating: bool,
+    /// As the transaction has it so far.
+    partner: Option<Partner>,
     /// The digest of the partner's rows as it was.
     row_digest: KeptDigest,
     log: LogDraft,
@@ -130,12 +135,13 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
         let (tally, chain, entities) = Default::default();
         let log = LogDraft { at, entry, head: partner.head, tally, chain, parts: 0 };
         let creating = matches!(target, WriteTarget::New(_));
-        Ok(SqlTransaction { sql, numbers, creating, row_digest: partner.row_digest, log, entities, beside: false })
+        let (row_digest, partner) = (partner.row_digest, partner.partner.clone());
+        Ok(SqlTransaction { sql, numbers, creating, partner, row_digest, log, entities, beside: false })
     }
 
     /// Writes the log entry, if anything was put, and moves the partner on.
     pub fn finish(self) -> Result<(Written, Option<Moved>), StoreError> {
-        let SqlTransaction { mut sql, row_digest, log, entities, beside, .. } = self;
+        let SqlTransaction { mut sql, partner, row_digest, log, entities, beside, .. } = self;
         if log.parts == 0 && entities.is_empty() {
             return Ok((Written { version: None, anything: beside }, None));
         }
@@ -166,7 +172,7 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
             sql.put_audit(&audit)?;
         }
         let head = LogHead { key, version, digest };
-        Ok((Written { version: Some(version), anything: true }, Some(Moved { head, row_digest, at })))
+        Ok((Written { version: Some(version), anything: true }, Some(Moved { head, row_digest, at, partner })))
     }
 
     fn partner_key(&self) -> PartnerKey {
@@ -202,8 +208,8 @@ impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
     }
 
     fn partner(&mut self) -> Result<Option<Partner>, StoreError> {
-        if self.creating {
-            return Ok(None);
+        if self.creating || self.partner.is_some() {
+            return Ok(self.partner.clone());
         }
         let sql = format!("SELECT {PARTNER} FROM partner WHERE partner = ?1");
         self.sql.first(&sql, bind![self.partner_key()], |row| read_partner(row, 0))
@@ -314,6 +320,7 @@ impl<S: Sql, N: NumberRows<S>> Transaction for SqlTransaction<S, N> {
             EntityChange::Partner(Edit { after, .. }) => {
                 let sql = "UPDATE partner SET name = ?2, suspended_at = ?3 WHERE partner = ?1";
                 self.sql.run(sql, bind![self.partner_key(), &after.name, after.suspended_at])?;
+                self.partner = Some(after.clone());
             }
             other => {
                 if let Some((table, values)) = entity_row(other) {

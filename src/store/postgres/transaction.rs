@@ -74,9 +74,9 @@ impl Lane {
         let mut transaction = SqlTransaction::begin(sql, numbers, &self.target, &session.partner, entry)?;
         draft(&mut transaction)?;
         let (written, moved) = transaction.finish()?;
-        if let Some(Moved { head, row_digest, at }) = moved {
+        if let Some(Moved { head, row_digest, at, partner }) = moved {
             let row_digest = KeptDigest::read(row_digest.as_deref(), head.key, head.version, &head.digest);
-            session.partner = OpenPartner { head, row_digest, last: Some(at) };
+            session.partner = OpenPartner { head, row_digest, last: Some(at), partner };
         }
         Ok(written)
     }
@@ -116,8 +116,11 @@ impl Engine for Lane {
                 (TableForm::of(&self.core, &link)?, OpenPartner::new())
             }
             WriteTarget::Partner(key) => {
-                let lock = "SELECT partner, version, head, row_digest, (SELECT runs FROM rollcall_schema WHERE one = 1) \
-                            FROM partner WHERE partner = $1 FOR NO KEY UPDATE";
+                let lock = concat!(
+                    "SELECT partner, version, head, row_digest, (SELECT runs FROM rollcall_schema WHERE one = 1), ",
+                    partner_columns!(),
+                    " FROM partner WHERE partner = $1 FOR NO KEY UPDATE"
+                );
                 // A statement sees what was committed before it began, so the
                 // entry is looked for after the lock was got.
                 let last = "SELECT change.at FROM partner JOIN change USING (partner, version) WHERE partner = $1";
@@ -137,7 +140,8 @@ impl Engine for Lane {
                 let (Some(row), Some(head)) = (&found, head) else {
                     return Err(corrupt(format!("partner {key} is gone")));
                 };
-                (TableForm::read(row, 4)?, OpenPartner { head, row_digest: read_row_digest(row, 3, &head), last })
+                let (row_digest, partner) = (read_row_digest(row, 3, &head), read_partner(row, 5).ok());
+                (TableForm::read(row, 4)?, OpenPartner { head, row_digest, last, partner })
             }
         };
         self.session = Some(OpenTransaction { link, form, partner, lost: None });
