@@ -42,7 +42,7 @@ fn cron() -> String {
 const TIME: &str =
     "^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?Z$";
 /// One number in E.164.
-const E164: &str = r"^\+[1-9][0-9]{6,14}$";
+pub const E164: &str = r"^\+[1-9][0-9]{6,14}$";
 /// The same, or nothing.
 pub const E164_OR_NOT: &str = r"^(\+[1-9][0-9]{6,14})?$";
 /// A zone as IANA names them. Which of them there are depends on the machine.
@@ -114,7 +114,8 @@ fn field(name: &str) -> Option<Value> {
     })
 }
 
-/// Says of an operation's parameters and fields what they may be.
+/// Says of an operation's parameters and fields what they may be, and whether it
+/// needs a body.
 pub fn operation(method: &str, operation: &mut Value) {
     // Not by index, which would make what is not there.
     for one in operation.pointer_mut("/parameters").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -156,9 +157,8 @@ pub fn operation(method: &str, operation: &mut Value) {
     }
     let needed = !optional || body.get("minProperties").is_some() || body.get("oneOf").is_some();
     body["properties"] = fields.into();
-    if needed {
-        operation["requestBody"]["required"] = json!(true);
-    }
+    let content = operation["requestBody"]["content"].take();
+    operation["requestBody"] = json!({ "required": needed, "content": content });
 }
 
 /// Adds what is not said yet.
