@@ -259,7 +259,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// Tells which amounts and countries there are.
+/// Which of two things words have.
 const HAS_COUNTRY: u8 = 1;
 const HAS_COST: u8 = 2;
 
@@ -268,7 +268,7 @@ fn put_words(out: &mut Vec<u8>, words: &NetWords) {
     let place = |of: Option<usize>| of.unwrap_or_default() as u8;
     out.push(place(State::ALL.iter().position(|one| *one == state)));
     out.push(place(NumberType::ALL.iter().position(|one| *one == number_type)));
-    out.push(if country.is_some() { HAS_COUNTRY } else { 0 } | if cost.is_some() { HAS_COST } else { 0 });
+    out.push(u8::from(country.is_some()) * HAS_COUNTRY + u8::from(cost.is_some()) * HAS_COST);
     out.extend(country.into_iter().flat_map(Country::bytes));
     if let Some(Money { minor, currency }) = cost {
         out.extend(currency.code().as_bytes());

@@ -40,8 +40,10 @@ impl Snapshot {
             }
             (version, head) = (span.first.saturating_sub(1), span.previous);
         }
-        let mut merge = Merge::new(&self, &spans)?;
-        while merge.step(&mut self)? {}
+        {
+            let mut merge = Merge::new(&self, &spans)?;
+            while merge.step(&mut self)? {}
+        }
         for span in spans {
             self.restore_entities(span.entities)?;
         }

@@ -36,6 +36,9 @@ pub enum NetChangesMade {
 impl Service {
     /// Makes the row of one span that has none, unless `stop` comes true meanwhile.
     pub fn keep_net_change(&self, replica: &Replica, stop: &AtomicBool) -> Result<NetChangesMade, ServiceError> {
+        if !self.store().health().writable() {
+            return Ok(NetChangesMade::None);
+        }
         for node in replica.nodes() {
             let snapshot = node.snapshot();
             // What does not agree with its digest is not taken for the truth.

@@ -192,10 +192,10 @@ impl<'s> Rewinding<'s> {
     fn kept(&mut self) -> Result<Option<NetChange>, ServiceError> {
         let (at, head) = self.end();
         while self.spans.pop_if(|(_, last)| *last > at).is_some() {}
-        let Some((_, last)) = self.spans.pop_if(|(_, last)| *last == at) else { return Ok(None) };
+        let Some((first, last)) = self.spans.pop_if(|(_, last)| *last == at) else { return Ok(None) };
         let key = self.past.key;
         match self.store.net_change(key, last) {
-            Ok(Some(net)) if net.head == head => Ok(Some(net)),
+            Ok(Some(net)) if net.head == head && net.first == first && first <= last => Ok(Some(net)),
             Ok(Some(_)) => {
                 error!(partner.key = %key, "the net change up to version {last} does not fit, so the log is read");
                 Ok(None)
