@@ -1,7 +1,8 @@
 //! What the database and the memory cost: importing, starting, writing beside
 //! readers, and what is resident: `cargo bench --bench store`. The part about single
 //! writes alone: `cargo bench --bench store -- writes`; that about the past of a million
-//! changes: `cargo bench --bench store -- past`.
+//! changes: `cargo bench --bench store -- past`, in an empty database of PostgreSQL
+//! `cargo bench --bench store -- past postgres://…`.
 //!
 //! Everything happens in a folder of its own below the system's temporary one,
 //! so that decides which disk is measured.
@@ -63,16 +64,19 @@ fn main() {
     }
     if arguments.iter().any(|word| word == "past") {
         let (file, path) = (folder.path().join("numbers.csv"), folder.path().join("rollcall.db"));
+        let address = arguments.iter().find(|word| word.starts_with("postgres"));
+        let location = address.map_or(Location::Sqlite(path), |address| address.parse().expect("an address"));
+        let store = created(&location);
         csv(&file, &shared::blocks(NUMBERS));
-        import(&database(&path), &file, NUMBERS);
-        return long_past(&path);
+        import(&store, &file, NUMBERS);
+        return long_past(&store);
     }
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
     let imported = Time::now();
     write(folder.path(), &path);
     past(&path, imported);
     read_beside_changes(&path);
-    long_past(&path);
+    long_past(&open(&path));
     remove(&path);
     match shared::drawn(NUMBERS) {
         Ok(numbers) => {
@@ -89,7 +93,11 @@ fn main() {
 
 /// A new database with a partner in it.
 fn database(path: &Path) -> Arc<dyn Store> {
-    let store = store::open(&Location::Sqlite(path.to_owned()), Open::Create).expect("a database");
+    created(&Location::Sqlite(path.to_owned()))
+}
+
+fn created(location: &Location) -> Arc<dyn Store> {
+    let store = store::open(location, Open::Create).expect("a database");
     let auth_id = PARTNER.parse().expect("an id");
     service(&store).partner_create(auth_id, "P".into()).expect("a partner");
     store
@@ -407,13 +415,12 @@ fn past(path: &Path, at: Time) {
 const CHANGES: u64 = 1_000_000;
 
 /// The inventory before a million single changes, as it is asked for: the first page.
-fn long_past(path: &Path) {
+fn long_past(store: &Arc<dyn Store>) {
     heading("the inventory before 1,000,000 single changes of numbers drawn from 1 M");
-    let store = open(path);
     let before = Time::now();
     // Answers are by the second.
     std::thread::sleep(Duration::from_millis(1_100));
-    let took = micros(|| change_one_by_one(&store));
+    let took = micros(|| change_one_by_one(store));
     reported("making them", took / 1e6, "s");
     let ask = || {
         let replica = Replica::load(store.clone()).expect("loads");
@@ -436,9 +443,9 @@ fn long_past(path: &Path) {
     net_changes::keep_all(&*store, PartnerKey(1), version, net_changes::SPAN).expect("kept");
     let used = shared::processor_micros(ClockId::ProcessCPUTime) - used;
     reported("keeping net changes, processors' time a change", used / changed as f64, "µs");
-    let raw = rusqlite::Connection::open(path).expect("a database");
-    let bytes = "SELECT sum(length(body) + length(entities)) FROM net_change";
-    let bytes: i64 = raw.query_row(bytes, [], |row| row.get(0)).expect("a sum");
+    let spans = store.net_change_spans(PartnerKey(1), 0, version).expect("spans");
+    let net = |last: u64| store.net_change(PartnerKey(1), last).expect("reads").expect("a row");
+    let bytes: usize = spans.iter().map(|(_, last)| net(*last).body.len()).sum();
     reported("bytes a change that they take", bytes as f64 / changed as f64, "bytes");
     let took = (0..3).map(|_| ask().1).fold(f64::INFINITY, f64::min);
     at_most("as_of before 1,000,000 single changes, first page", took / 1e6, "s", 1.0, 0.5);
