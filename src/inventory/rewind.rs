@@ -53,7 +53,7 @@ impl Snapshot {
 }
 
 /// All of an image but its dates, by index of this snapshot; regions and tags by their
-/// place in [`Values`], because it may not have them. 0 is none.
+/// place in [`NamedValues`], because it may not have them. 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct IndexedWords {
     state: State,
@@ -70,14 +70,14 @@ struct IndexedWords {
 /// The regions and tags of all bodies, and their indices in the snapshot, if it has
 /// them.
 #[derive(Default)]
-struct Values {
+struct NamedValues {
     regions: Dictionary<Arc<str>>,
     region_indices: Vec<Option<Index>>,
     tags: Dictionary<Tags>,
     tag_indices: Vec<Option<Index>>,
 }
 
-impl Values {
+impl NamedValues {
     fn region(&mut self, of: &Snapshot, name: &str) -> u32 {
         let name: Arc<str> = name.into();
         let place = self.regions.place(name.clone(), None);
@@ -142,7 +142,7 @@ struct Merge<'b> {
     cursors: Vec<Cursor<'b>>,
     /// The first number that each cursor has next.
     queue: BinaryHeap<Reverse<(u64, usize)>>,
-    values: Values,
+    values: NamedValues,
     /// Those that have the next numbers.
     taken: Vec<usize>,
     held: Vec<UnpackedRun>,
@@ -150,7 +150,7 @@ struct Merge<'b> {
 
 impl<'b> Merge<'b> {
     fn new(of: &Snapshot, spans: &'b [NetChange]) -> Result<Merge<'b>, Misfit> {
-        let mut values = Values::default();
+        let mut values = NamedValues::default();
         let (mut cursors, mut queue) = (Vec::new(), BinaryHeap::new());
         for span in spans.iter().rev() {
             let at = (span.first, span.last);
@@ -266,8 +266,8 @@ impl<'b> Merge<'b> {
             && (profile.state, profile.number_type, profile.country) == (words.state, words.number_type, words.country)
             && (profile.account, profile.application) == (words.account, words.application)
             && (profile.trunk, profile.cost) == (words.trunk, words.cost)
-            && Values::is(&self.values.region_indices, words.region, profile.region)
-            && Values::is(&self.values.tag_indices, words.tags, profile.tags)
+            && NamedValues::is(&self.values.region_indices, words.region, profile.region)
+            && NamedValues::is(&self.values.tag_indices, words.tags, profile.tags)
     }
 
     /// The profile of an image's words.
@@ -298,7 +298,7 @@ impl<'b> Merge<'b> {
 }
 
 /// The words of a body by index of the snapshot.
-fn indexed(of: &Snapshot, body: &NetBody<'_>, values: &mut Values) -> Result<Vec<IndexedWords>, Misfit> {
+fn indexed(of: &Snapshot, body: &NetBody<'_>, values: &mut NamedValues) -> Result<Vec<IndexedWords>, Misfit> {
     let accounts = indices(&of.accounts, &body.accounts, "account", body)?;
     let applications = indices(&of.applications, &body.applications, "application", body)?;
     let trunks = indices(&of.trunks, &body.trunks, "trunk", body)?;
