@@ -1310,7 +1310,7 @@ fn a_row_that_is_damaged_or_does_not_fit_is_not_used_and_is_reported() {
     net_changes::keep_all(&*database.open(), key, version, SPAN).expect("kept");
     for set in [
         "head = zeroblob(32)",
-        "previous = zeroblob(32)",
+        "previous = sha256",
         "sha256 = zeroblob(32)",
         "body = zeroblob(32)",
         "at = at + 1",
