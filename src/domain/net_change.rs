@@ -546,8 +546,8 @@ mod tests {
     fn any_record() -> impl Strategy<Value = Record> {
         let times = prop::array::uniform3(prop_oneof![
             1 => Just(None),
-            3 => (1_769_990_000..1_770_000_000_i64).prop_map(|seconds| Time::new(seconds)),
-            1 => (-62_167_219_200..253_402_300_799_i64).prop_map(|seconds| Time::new(seconds)),
+            3 => (1_769_990_000..1_770_000_000_i64).prop_map(Time::new),
+            1 => (-62_167_219_200..253_402_300_799_i64).prop_map(Time::new),
         ]);
         let texts = prop::array::uniform4(prop::option::of(0..4_u8));
         let cost = prop::option::of((any::<i64>(), any::<bool>()));

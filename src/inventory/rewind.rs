@@ -225,10 +225,8 @@ impl<'b> Merge<'b> {
         let latest = &self.cursors[latest];
         let after = latest.run.after.map(|image| (*latest.words(image), image.dates));
         let was = self.held(snapshot, seeker, (first, last), after).ok_or(misfit)?;
-        let is = match self.cursors[earliest].run.before {
-            Some(image) => Some(row(number, 0, self.profile(snapshot, earliest, image), image.dates)),
-            None => None,
-        };
+        let before = self.cursors[earliest].run.before;
+        let is = before.map(|image| row(number, 0, self.profile(snapshot, earliest, image), image.dates));
         edits.add(snapshot, (first, last), was, is);
         Ok(())
     }
