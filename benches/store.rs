@@ -440,7 +440,7 @@ fn long_past(store: &Arc<dyn Store>) {
     reported("the first page, by the log alone", by_log / 1e6, "s");
     let used = shared::processor_micros(ClockId::ProcessCPUTime);
     let version = store.version(PartnerKey(1)).expect("a version");
-    net_changes::keep_all(&*store, PartnerKey(1), version, net_changes::SPAN).expect("kept");
+    net_changes::keep_all(&**store, PartnerKey(1), version, net_changes::SPAN).expect("kept");
     let used = shared::processor_micros(ClockId::ProcessCPUTime) - used;
     reported("keeping net changes, processors' time a change", used / changed as f64, "µs");
     let spans = store.net_change_spans(PartnerKey(1), 0, version).expect("spans");
