@@ -1,6 +1,8 @@
 //! What the database and the memory cost: importing, starting, writing beside
 //! readers, and what is resident: `cargo bench --bench store`. The part about single
-//! writes alone: `cargo bench --bench store -- writes`.
+//! writes alone: `cargo bench --bench store -- writes`; that about the past of a million
+//! changes: `cargo bench --bench store -- past`, in an empty database of PostgreSQL
+//! `cargo bench --bench store -- past postgres://…`.
 //!
 //! Everything happens in a folder of its own below the system's temporary one,
 //! so that decides which disk is measured.
@@ -21,15 +23,17 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rollcall::domain::change::Edit;
 use rollcall::domain::{
-    Actor, E164, EntityChange, KeyId, Logged, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
+    Actor, E164, EntityChange, KeyId, Logged, NetChange, NumberChange, PartnerId, PartnerKey, RowDigest, Time, Verb,
 };
 use rollcall::inventory::Window;
+use rollcall::service::background::net_changes;
 use rollcall::service::verbs::import::{ImportOptions, Watch};
 use rollcall::service::{Replica, Service};
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     self, Abort, Document, DocumentWalk, Draft, Leased, Load, Loaded, Location, LogEntry, LogHead, LogPiece, LogReads,
-    LoggedChange, Open, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob, WriteTarget,
+    LoggedChange, NetChangeTable, Open, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob,
+    WriteTarget,
 };
 
 use rustix::time::ClockId;
@@ -58,11 +62,21 @@ fn main() {
         import(&database(&path), &file, NUMBERS);
         return write(folder.path(), &path);
     }
+    if arguments.iter().any(|word| word == "past") {
+        let (file, path) = (folder.path().join("numbers.csv"), folder.path().join("rollcall.db"));
+        let address = arguments.iter().find(|word| word.starts_with("postgres"));
+        let location = address.map_or(Location::Sqlite(path), |address| address.parse().expect("an address"));
+        let store = created(&location);
+        csv(&file, &shared::blocks(NUMBERS));
+        import(&store, &file, NUMBERS);
+        return long_past(&store);
+    }
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
     let imported = Time::now();
     write(folder.path(), &path);
     past(&path, imported);
     read_beside_changes(&path);
+    long_past(&open(&path));
     remove(&path);
     match shared::drawn(NUMBERS) {
         Ok(numbers) => {
@@ -79,7 +93,11 @@ fn main() {
 
 /// A new database with a partner in it.
 fn database(path: &Path) -> Arc<dyn Store> {
-    let store = store::open(&Location::Sqlite(path.to_owned()), Open::Create).expect("a database");
+    created(&Location::Sqlite(path.to_owned()))
+}
+
+fn created(location: &Location) -> Arc<dyn Store> {
+    let store = store::open(location, Open::Create).expect("a database");
     let auth_id = PARTNER.parse().expect("an id");
     service(&store).partner_create(auth_id, "P".into()).expect("a partner");
     store
@@ -393,6 +411,75 @@ fn past(path: &Path, at: Time) {
     assert_eq!(again, version);
 }
 
+/// How many single changes there are since the moment that is asked about.
+const CHANGES: u64 = 1_000_000;
+
+/// The inventory before a million single changes, as it is asked for: the first page.
+fn long_past(store: &Arc<dyn Store>) {
+    heading("the inventory before 1,000,000 single changes of numbers drawn from 1 M");
+    let before = Time::now();
+    // Answers are by the second.
+    std::thread::sleep(Duration::from_millis(1_100));
+    let took = micros(|| change_one_by_one(store));
+    reported("making them", took / 1e6, "s");
+    let ask = || {
+        let replica = Replica::load(store.clone()).expect("loads");
+        let current = replica.nodes()[0].snapshot();
+        let changes = current.version;
+        let mut changed = 0;
+        let took = micros(|| {
+            let past = replica.as_of(current, before, &AtomicBool::new(true)).expect("a past");
+            let (filter, order) = shared::ask("assigned", "true", "");
+            std::hint::black_box(past.select(&filter, order, Window::Page { skip: 0, rows: 20 }, before).total);
+            changed = changes - past.version;
+        });
+        (changed, took)
+    };
+    let (changed, by_log) = ask();
+    assert!(changed >= CHANGES, "{changed} changes");
+    reported("the first page, by the log alone", by_log / 1e6, "s");
+    let used = shared::processor_micros(ClockId::ProcessCPUTime);
+    let version = store.version(PartnerKey(1)).expect("a version");
+    net_changes::keep_all(&**store, PartnerKey(1), version, net_changes::SPAN).expect("kept");
+    let used = shared::processor_micros(ClockId::ProcessCPUTime) - used;
+    reported("keeping net changes, processors' time a change", used / changed as f64, "µs");
+    let spans = store.net_change_spans(PartnerKey(1), 0, version).expect("spans");
+    let net = |last: u64| store.net_change(PartnerKey(1), last).expect("reads").expect("a row");
+    let bytes: usize = spans.iter().map(|(_, last)| net(*last).body.len()).sum();
+    reported("bytes a change that they take", bytes as f64 / changed as f64, "bytes");
+    let took = (0..3).map(|_| ask().1).fold(f64::INFINITY, f64::min);
+    at_most("as_of before 1,000,000 single changes, first page", took / 1e6, "s", 1.0, 0.5);
+}
+
+/// A million versions: each gives a number, drawn among all of them, to another account
+/// under other dates.
+fn change_one_by_one(store: &Arc<dyn Store>) {
+    let replica = Replica::load(store.clone()).expect("loads");
+    let current = replica.nodes()[0].snapshot();
+    let rows: Vec<_> = current.iter(now()).map(|row| (row.number(), row.record())).collect();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            // Each writer has numbers of its own.
+            let mut rows: Vec<_> = rows.iter().skip(writer).step_by(WRITERS).cloned().collect();
+            scope.spawn(move || {
+                let mut random = Random(writer as u64);
+                for _ in 0..CHANGES / WRITERS as u64 {
+                    let at = random.below(rows.len() as u64) as usize;
+                    let (number, before) = &rows[at];
+                    let after = shared::dated_record(random.below(shared::ACCOUNTS), &mut random);
+                    let change = NumberChange { number: *number, before: Some(before.clone()), after: Some(after) };
+                    let actor = Actor::Command { user: "bench".to_owned() };
+                    let entry = LogEntry { at: Time::now(), actor, request_id: None, verb: Verb::Transfer, from: None };
+                    let put: Draft<'_> =
+                        Box::new(|transaction| Ok(transaction.put_numbers(std::slice::from_ref(&change))?));
+                    store.write(WriteTarget::Partner(PartnerKey(1)), entry, put).expect("written");
+                    rows[at].1 = change.after.expect("a record");
+                }
+            });
+        }
+    });
+}
+
 /// The 99.9th percentile of reads, in microseconds, over a second.
 fn slowest(mut read: impl FnMut()) -> f64 {
     let mut taken: Vec<u32> = Vec::with_capacity(4_000_000);
@@ -499,6 +586,28 @@ impl LogReads for Paced {
 
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError> {
         self.store.version_at(key, time)
+    }
+}
+
+impl NetChangeTable for Paced {
+    fn net_change_ends(&self, key: PartnerKey) -> Result<Vec<u64>, StoreError> {
+        self.store.net_change_ends(key)
+    }
+
+    fn net_change_spans(&self, key: PartnerKey, after: u64, through: u64) -> Result<Vec<(u64, u64)>, StoreError> {
+        self.store.net_change_spans(key, after, through)
+    }
+
+    fn net_change(&self, key: PartnerKey, last: u64) -> Result<Option<NetChange>, StoreError> {
+        self.store.net_change(key, last)
+    }
+
+    fn put_net_change(&self, key: PartnerKey, net: &NetChange) -> Result<(), StoreError> {
+        self.store.put_net_change(key, net)
+    }
+
+    fn put_log_span(&self, key: PartnerKey, first: u64, last: u64) -> Result<(), StoreError> {
+        self.store.put_log_span(key, first, last)
     }
 }
 

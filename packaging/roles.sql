@@ -25,6 +25,8 @@ INSERT INTO allowed VALUES
     -- The log: what was done stays as it was written.
     ('change', 'SELECT, INSERT'),
     ('change_part', 'SELECT, INSERT'),
+    -- Derived from it: the owner may delete a row, and a node makes it again.
+    ('net_change', 'SELECT, INSERT'),
     -- Entries are let go of after 400 days; deleting locks them first, which
     -- takes the right to update something.
     ('audit', 'SELECT, INSERT, DELETE, UPDATE (id)'),

@@ -17,6 +17,7 @@ pub mod entity;
 pub mod field;
 pub mod id;
 pub mod money;
+pub mod net_change;
 pub mod network;
 pub mod nothing;
 pub mod number;
@@ -45,6 +46,7 @@ pub use entity::{Account, Acknowledgement, Application, Dialect, Key, Partner, R
 pub use field::FieldError;
 pub use id::{AccountId, ApplicationId, KeyId, PartnerId, PartnerKey, TrunkId, UserId};
 pub use money::{Currency, Money};
+pub use net_change::NetChange;
 pub use number::{Dates, NumberType, Record, State, Status, Tags};
 pub use row_digest::{KeptDigest, RowDigest};
 pub use runs::{Group, NumberRun};

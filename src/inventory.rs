@@ -3,7 +3,7 @@
 //! A [`Snapshot`] is one partner at one version. It never changes after it is
 //! shared; [`Snapshot::applied`] makes the next one from a log entry, which is the
 //! only way, on the node that wrote the entry and on every follower.
-//! [`Snapshot::reverted`] goes backwards, for queries about the past.
+//! [`Snapshot::reverted`] and [`Snapshot::rewound`] go backwards, for queries about the past.
 //! A snapshot can always be rebuilt from the store.
 //!
 //! Structure: [`rows`] has the fields of each number, in leaves of neighbours;
@@ -19,11 +19,13 @@
 mod beside;
 pub mod called;
 mod due;
+mod edits;
 mod filter;
 pub mod flat;
 pub mod names;
 mod pattern;
 mod persistent;
+mod rewind;
 mod rows;
 mod select;
 pub mod set;
@@ -54,8 +56,9 @@ pub use pattern::{Pattern, SEARCH_CHARS_MAX};
 pub use table::Table;
 
 use due::Due;
+use edits::IndexEdits;
 use persistent::{Array, PersistentMap};
-use rows::{Leaf, LeafDates, Profile, RowEdit, RowStore, UnpackedRow, UnpackedRun};
+use rows::{Leaf, LeafDates, Profile, RowStore, UnpackedRow, UnpackedRun};
 use set::{Set, SetEdit};
 use table::{Index, Interned};
 
@@ -113,6 +116,8 @@ pub enum Misfit {
     Chain { version: u64 },
     #[error("the first change of a partner does not create it")]
     NotCreated,
+    #[error("the net change of versions {first} to {last} is damaged")]
+    NetChange { first: u64, last: u64 },
 }
 
 /// Which rows of the ordered result to return.
@@ -431,27 +436,32 @@ impl Snapshot {
         if version != self.version {
             return Err(Misfit::Gap { expected: self.version, found: version });
         }
-        Ok(self.revert_to(version - 1, at, entities, previous))
+        Ok(Reverting { past: self, at, entities, previous })
     }
 
-    /// Begins to take all changes after version `to` back together, whose
-    /// entities these are in their order; `previous` is the digest of that
-    /// version. A number comes as it was then and as it is now.
-    pub fn revert_to(self, to: u64, at: Time, entities: Vec<EntityChange>, previous: Digest) -> Reverting {
-        Reverting { past: self, to, at, entities, previous }
+    /// Makes entities what they were before some changes, which are in their order.
+    fn restore_entities(&mut self, entities: Vec<EntityChange>) -> Result<(), Misfit> {
+        for entity in entities.into_iter().rev() {
+            match entity {
+                EntityChange::Partner(edit) => self.partner = Arc::new(edit.before.ok_or(Misfit::NotCreated)?),
+                EntityChange::Account(edit) => restore(&mut self.accounts, edit.before, edit.after.auth_id.as_str()),
+                EntityChange::Application(edit) => restore(&mut self.applications, edit.before, edit.after.id.as_str()),
+                EntityChange::Trunk(edit) => restore(&mut self.trunks, edit.before, edit.after.id.as_str()),
+                EntityChange::Key(edit) => restore(&mut self.keys, edit.before, edit.after.id.as_str()),
+                EntityChange::Acknowledgement(edit) => {
+                    restore(&mut self.acknowledgements, edit.before, &edit.after.finding)
+                }
+                EntityChange::Setting(edit) => restore(&mut self.settings, edit.before, &edit.after.id),
+            }
+        }
+        Ok(())
     }
 
     /// Makes numbers that are as their `before` as their `after`, each with the version
     /// that changed it last. Sorted, each number once.
     fn edit<'e>(&mut self, edits: impl Iterator<Item = (&'e RunChange, u64)>, at: Time) -> Result<(), Misfit> {
-        let mut rows = Vec::new();
-        let mut all = Vec::new();
-        let mut accounts: BTreeMap<usize, Vec<SetEdit>> = BTreeMap::new();
-        let mut applications: BTreeMap<usize, Vec<SetEdit>> = BTreeMap::new();
-        let mut tags: BTreeMap<Arc<str>, Vec<SetEdit>> = BTreeMap::new();
-        let mut uses: BTreeMap<usize, i64> = BTreeMap::new();
         let stored = self.rows.clone();
-        let mut seeker = stored.seeker();
+        let (mut seeker, mut index_edits) = (stored.seeker(), IndexEdits::default());
         let mut old: Vec<UnpackedRun> = Vec::new();
         for (edit, version) in edits {
             let (first, last) = (edit.first.digits(), edit.next() - 1);
@@ -462,55 +472,9 @@ impl Snapshot {
                 Some(record) => Some(self.row(edit.first, version, record)?),
                 None => None,
             };
-            let set_edit = |present: bool| SetEdit { first, last, present };
-            // Numbers with equal records have equal profiles.
-            let [was, is] = [old.first().map(|run| run.row.profile), new.map(|row| row.profile)];
-            if was.is_some() != is.is_some() {
-                all.push(set_edit(is.is_some()));
-            }
-            let [left, came] = [was, is].map(|at| at.map(|at| self.memberships(at)).unwrap_or_default());
-            for (sets, left, came) in [(&mut accounts, left.0, came.0), (&mut applications, left.1, came.1)] {
-                if left != came {
-                    left.into_iter().for_each(|at| sets.entry(at).or_default().push(set_edit(false)));
-                    came.into_iter().for_each(|at| sets.entry(at).or_default().push(set_edit(true)));
-                }
-            }
-            if edit.before.as_ref().map(|record| &record.tags) != edit.after.as_ref().map(|record| &record.tags) {
-                for (record, came) in [(&edit.before, false), (&edit.after, true)] {
-                    let all = record.iter().flat_map(|record| record.tags.shared());
-                    all.for_each(|tag| tags.entry(tag.clone()).or_default().push(set_edit(came)));
-                }
-            }
-            for (profile, step) in [(was, -1), (is, 1)] {
-                let profile = profile.and_then(Index::get);
-                profile.into_iter().for_each(|at| *uses.entry(at).or_default() += step * edit.count as i64);
-            }
-            old.first().into_iter().for_each(|run| self.note_due(run.row, -(edit.count as i64)));
-            new.into_iter().for_each(|row| self.note_due(row, edit.count as i64));
-            rows.push(RowEdit { first, last, row: new });
+            index_edits.add(self, (first, last), old.first().map(|run| run.row), new);
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.rows = stored.edited(&rows);
-        self.all = self.all.edited(&all);
-        for (all, edits) in [(&mut self.by_account, accounts), (&mut self.by_application, applications)] {
-            for (at, edits) in edits {
-                let edited = all.get(at).unwrap_or(&self.nothing).edited(&edits);
-                match edited.is_empty() {
-                    true => drop(all.take(at)),
-                    false => all.put(at, Arc::new(edited)),
-                }
-            }
-        }
-        for (tag, edits) in tags {
-            let before = self.by_tag.get(&*tag).map(Tagged::numbers).unwrap_or_default();
-            match Tagged::of(before.edited(&merged(&edits))) {
-                Some(tagged) => self.by_tag.insert(tag, tagged),
-                None => drop(self.by_tag.remove(&*tag)),
-            }
-        }
-        uses.into_iter().for_each(|(at, step)| self.count_uses(Index::at(at), step));
+        index_edits.make(self);
         Ok(())
     }
 
@@ -545,20 +509,10 @@ impl Snapshot {
         }
     }
 
-    /// The account that holds a row with this profile, and the application it
-    /// routes to.
-    fn memberships(&self, profile: Index) -> (Option<usize>, Option<usize>) {
-        let profile = self.profile(profile);
-        let holder = if profile.state.held() { profile.account.get() } else { None };
-        (holder, profile.application.get())
-    }
-
     /// Counts the moments at which the clock changes numbers like a row in or out.
     fn note_due(&mut self, row: UnpackedRow, step: i64) {
-        let state = self.profile(row.profile).state;
-        let expiry = row.expires_at.filter(|_| state == State::Active);
-        let end = row.until.filter(|_| matches!(state, State::Reserved | State::Quarantined));
-        expiry.into_iter().chain(end).for_each(|time| self.due.note(time, step));
+        let moments = due_moments(self.profile(row.profile), &row);
+        moments.for_each(|time| self.due.note(time, step));
     }
 
     /// The regions of numbers that are names of one place.
@@ -612,12 +566,17 @@ impl Snapshot {
             },
             cost: record.cost,
         };
-        let (index, new) = self.profiles.intern(&profile);
+        Ok(self.intern(&profile))
+    }
+
+    /// The index of a profile, whose region and tags have theirs.
+    fn intern(&mut self, profile: &Profile) -> Index {
+        let (index, new) = self.profiles.intern(profile);
         if new {
             self.regions.count(profile.region, 1);
             self.tags.count(profile.tags, 1);
         }
-        Ok(index)
+        index
     }
 
     /// How many numbers the partner has.
@@ -1028,7 +987,6 @@ impl Applying {
 /// A snapshot whose last change is being taken back.
 pub struct Reverting {
     past: Snapshot,
-    to: u64,
     at: Time,
     entities: Vec<EntityChange>,
     previous: Digest,
@@ -1046,25 +1004,13 @@ impl Reverting {
     /// The snapshot, once all numbers came: what they are now may refer to what
     /// is forgotten here. `digest` is that of the last change.
     pub fn finish(self, digest: Digest) -> Result<Snapshot, Misfit> {
-        let Reverting { mut past, to, entities, previous, .. } = self;
+        let Reverting { mut past, entities, previous, .. } = self;
         if digest != past.head {
             return Err(Misfit::Chain { version: past.version });
         }
-        past.version = to;
+        past.restore_entities(entities)?;
+        past.version = past.version.saturating_sub(1);
         past.head = previous;
-        for entity in entities.into_iter().rev() {
-            match entity {
-                EntityChange::Partner(edit) => past.partner = Arc::new(edit.before.ok_or(Misfit::NotCreated)?),
-                EntityChange::Account(edit) => restore(&mut past.accounts, edit.before, edit.after.auth_id.as_str()),
-                EntityChange::Application(edit) => restore(&mut past.applications, edit.before, edit.after.id.as_str()),
-                EntityChange::Trunk(edit) => restore(&mut past.trunks, edit.before, edit.after.id.as_str()),
-                EntityChange::Key(edit) => restore(&mut past.keys, edit.before, edit.after.id.as_str()),
-                EntityChange::Acknowledgement(edit) => {
-                    restore(&mut past.acknowledgements, edit.before, &edit.after.finding)
-                }
-                EntityChange::Setting(edit) => restore(&mut past.settings, edit.before, &edit.after.id),
-            }
-        }
         Ok(past)
     }
 }
@@ -1100,6 +1046,19 @@ impl Tagged {
             Tagged::Many(numbers) => own + numbers.bytes(),
         }
     }
+}
+
+/// The account that holds a row with this profile, and the application it routes to.
+fn memberships(profile: &Profile) -> (Option<usize>, Option<usize>) {
+    let holder = if profile.state.held() { profile.account.get() } else { None };
+    (holder, profile.application.get())
+}
+
+/// When the clock alone changes what a row with this profile says.
+fn due_moments(profile: &Profile, row: &UnpackedRow) -> impl Iterator<Item = Time> + use<> {
+    let expiry = row.expires_at.filter(|_| profile.state == State::Active);
+    let end = row.until.filter(|_| matches!(profile.state, State::Reserved | State::Quarantined));
+    expiry.into_iter().chain(end)
 }
 
 /// Edits of a tag's numbers, of which a change may make two with the same numbers:
@@ -1242,7 +1201,7 @@ impl Loader {
     /// that [`Loader::place`] shall give it to; `number` is one of them.
     pub fn image(&mut self, number: E164, record: &Record) -> Result<Image, Misfit> {
         let profile = self.snapshot.profile_of(number, record)?;
-        let (holder, application) = self.snapshot.memberships(profile);
+        let (holder, application) = memberships(self.snapshot.profile(profile));
         Ok(Image { profile, holder, application })
     }
 

@@ -18,6 +18,7 @@ pub mod health;
 mod history;
 pub mod log;
 pub mod migrate;
+mod net_change;
 pub mod people;
 pub mod postgres;
 mod rows;
@@ -37,6 +38,7 @@ use std::time::Instant;
 pub use self::beside::SideTables;
 pub use self::draft::{Decision, Done, DraftError};
 pub use self::history::LogReads;
+pub use self::net_change::NetChangeTable;
 use crate::domain::change::Digest;
 use crate::domain::runs::runs as runs_of;
 use crate::domain::{
@@ -585,7 +587,7 @@ pub fn follow<E: From<StoreError>>(
     }
 }
 
-pub trait Store: LogReads + SideTables + people::PeopleStore + Send + Sync + 'static {
+pub trait Store: LogReads + NetChangeTable + SideTables + people::PeopleStore + Send + Sync + 'static {
     /// What there is, as of one moment: partners first. A row that cannot be
     /// understood is handed over as [`Loaded::Poison`] and is no failure.
     fn load(&self, what: Load, take: &mut dyn FnMut(Loaded) -> Result<(), StoreError>) -> Result<(), StoreError>;

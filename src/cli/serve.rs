@@ -31,6 +31,7 @@ use crate::http::{self, App};
 use crate::mail::Mailer;
 use crate::service::Replica;
 use crate::service::background::jobs::runner::{self, JobRunner};
+use crate::service::background::net_changes::NetChangesMade;
 use crate::service::background::schedules;
 use crate::service::background::webhooks::runner::WebhookRunner as Webhooks;
 use crate::service::background::workers::Work;
@@ -342,6 +343,11 @@ const PROBE: Duration = Duration::from_secs(1);
 /// of a core.
 const SURVEY: Duration = Duration::from_secs(10);
 const SURVEY_TIMES: u32 = 100;
+/// How often spans of changes are looked for that were not put together.
+const NET_CHANGES: Duration = Duration::from_secs(20);
+/// And how many times longer than one took the next one waits, so that a long log takes
+/// a tenth of a core.
+const NET_CHANGES_TIMES: u32 = 9;
 /// How often the numbers that were called are stored.
 const RECORD: Duration = Duration::from_secs(60);
 
@@ -390,7 +396,7 @@ async fn stop_signal(signals: io::Result<Signals>, mut reread: Option<Reread>, b
 }
 
 /// What a server does beside answering: on one thread it follows the log, on
-/// another it writes down key use and forgets quiet clients once a minute. They
+/// another it writes down key use, forgets quiet clients once a minute, and keeps net changes. They
 /// are two because the first is also how the server knows that its database
 /// answers, and must not wait for it.
 struct Background {
@@ -417,6 +423,7 @@ impl Background {
         let housekeeper = std::thread::spawn(move || {
             let (mut minute, mut tidied) = (Instant::now(), Instant::now());
             let (mut probed, mut survey) = (Instant::now(), Instant::now());
+            let mut net_changes = Instant::now() + NET_CHANGES;
             let mut recorded: Option<Instant> = None;
             let heartbeat = app.service.workers.join(Work::Housekeeping);
             while !stopped.load(Ordering::Relaxed) {
@@ -441,6 +448,21 @@ impl Background {
                         );
                     }
                     survey = Instant::now() + SURVEY.max(began.elapsed() * SURVEY_TIMES);
+                }
+                if net_changes <= Instant::now() {
+                    let began = Instant::now();
+                    let pause = match app.service.keep_net_change(&app.replica, &stopped) {
+                        Ok(NetChangesMade::One) => began.elapsed() * NET_CHANGES_TIMES,
+                        Ok(NetChangesMade::None) => NET_CHANGES,
+                        Err(error) => {
+                            warn!(
+                                error = &error as &dyn std::error::Error,
+                                "cannot keep what many changes did together; trying again"
+                            );
+                            NET_CHANGES
+                        }
+                    };
+                    net_changes = Instant::now() + pause;
                 }
                 if recorded.is_none_or(|recorded| recorded.elapsed() >= RECORD) {
                     recorded = Some(Instant::now());

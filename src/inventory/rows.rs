@@ -961,7 +961,10 @@ fn edit_chunk(chunk: &RowChunk, edits: &[RowEdit], builder: &mut RowStoreBuilder
         }
         let mut from = 0;
         for edit in &now {
-            leaf.runs(from..leaf.rank(edit.first)).for_each(|run| builder.add(run));
+            let to = leaf.rank(edit.first);
+            if from < to {
+                leaf.runs(from..to).for_each(|run| builder.add(run));
+            }
             from = leaf.rank(edit.last + 1);
             builder.edit(edit);
         }

@@ -9,6 +9,7 @@
 pub mod jobs;
 pub mod lease;
 pub mod mirror;
+pub mod net_changes;
 pub mod retention;
 pub mod schedules;
 pub mod turns;

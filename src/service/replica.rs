@@ -19,6 +19,7 @@
 pub mod access;
 mod called;
 mod directory;
+pub(in crate::service) mod net_change;
 pub mod past;
 pub mod refusals;
 pub mod routing;

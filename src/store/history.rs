@@ -64,7 +64,7 @@ pub trait LogReads {
     fn version(&self, key: PartnerKey) -> Result<u64, StoreError>;
 
     /// The version that a partner had at the end of the second `time`; 0
-    /// before its first change. Its cost follows the number of later changes.
+    /// before its first change.
     fn version_at(&self, key: PartnerKey, time: Time) -> Result<u64, StoreError>;
 
     /// Hands over a partner's log after a version up to another, oldest first,

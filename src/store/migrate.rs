@@ -4,7 +4,8 @@
 //! Invariants: the source is one snapshot and is not changed; each step is one
 //! transaction of the target together with its progress, so an interrupted copy
 //! can be resumed; no server opens an incomplete target. Deliberately absent: leases,
-//! which belong to processes, and the way back.
+//! which belong to processes; net changes, which a server makes again from the log; and
+//! the way back.
 
 use bytes::Bytes;
 use futures_util::SinkExt;

@@ -66,6 +66,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0009_destinations.sql"),
     include_str!("../../migrations/sqlite/0010_row_digest.sql"),
     include_str!("../../migrations/sqlite/0011_runs.sql"),
+    include_str!("../../migrations/sqlite/0012_net_change.sql"),
 ];
 /// The schema at which numbers are rows of `number_run`.
 const RUNS: usize = 10;

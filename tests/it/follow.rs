@@ -13,7 +13,7 @@ use rollcall::console;
 use rollcall::domain::change::Edit;
 use rollcall::domain::user::Role;
 use rollcall::domain::{
-    Dialect, E164, EntityChange, KeyId, NumberChange, PartnerId, PartnerKey, RowDigest, Scope, Time, Verb,
+    Dialect, E164, EntityChange, KeyId, NetChange, NumberChange, PartnerId, PartnerKey, RowDigest, Scope, Time, Verb,
 };
 use rollcall::http::{self, App};
 use rollcall::service::people::{NewUser, UserActor};
@@ -23,7 +23,8 @@ use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
     Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LogReads,
-    LoggedChange, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob, WriteTarget,
+    LoggedChange, NetChangeTable, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob,
+    WriteTarget,
 };
 use serde_json::{Value, json};
 
@@ -128,6 +129,24 @@ impl LogReads for Far {
     }
     fn version_at(&self, key: PartnerKey, time: Time) -> Stored<u64> {
         self.asked()?.version_at(key, time)
+    }
+}
+
+impl NetChangeTable for Far {
+    fn net_change_ends(&self, key: PartnerKey) -> Stored<Vec<u64>> {
+        self.asked()?.net_change_ends(key)
+    }
+    fn net_change_spans(&self, key: PartnerKey, after: u64, through: u64) -> Stored<Vec<(u64, u64)>> {
+        self.asked()?.net_change_spans(key, after, through)
+    }
+    fn net_change(&self, key: PartnerKey, last: u64) -> Stored<Option<NetChange>> {
+        self.asked()?.net_change(key, last)
+    }
+    fn put_net_change(&self, key: PartnerKey, net: &NetChange) -> Stored<()> {
+        self.asked()?.put_net_change(key, net)
+    }
+    fn put_log_span(&self, key: PartnerKey, first: u64, last: u64) -> Stored<()> {
+        self.asked()?.put_log_span(key, first, last)
     }
 }
 

@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rollcall::domain::change::Edit;
+use rollcall::domain::net_change::net_body;
 use rollcall::domain::{
-    Account, Application, E164, EntityChange, NumberChange, Partner, PartnerKey, Record, State, Tags, Time, Verb,
+    Account, Application, E164, EntityChange, NetChange, NumberChange, Partner, PartnerKey, Record, RunChange, State,
+    Tags, Time, Verb,
 };
 use rollcall::inventory::flat::Flat;
 use rollcall::inventory::{Filter, Order, Snapshot, Window};
-use rollcall::service::Replica;
-use rollcall::store::{LogEntry, Store, WriteTarget};
+use rollcall::service::background::net_changes::{self, NetChangesMade};
+use rollcall::service::{Replica, Service};
+use rollcall::store::{Abort, LogEntry, Store, StoreError, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, NOW, held, new_partner, number, stock, time};
@@ -1191,4 +1194,209 @@ fn a_change_that_does_not_lead_back_is_refused() {
     other.change.numbers[0].after = Some(stock("b"));
     assert_eq!(misfit(other), Some(Misfit::Before { number: number(911_000_002) }));
     assert_eq!(current().reverted(log[2].clone()).expect("leads back").len(), 1);
+}
+
+// Going back by what spans of changes did together.
+
+/// How many versions a span has here.
+const SPAN: u64 = 16;
+
+/// A step, or the same of neighbouring numbers.
+fn any_step_or_block() -> impl Strategy<Value = Step> {
+    let block = (911_000_960..911_001_010_u64, 1..60_u64, 0..8_u8, 0..4_u8, 0..4_u8);
+    let block = block.prop_map(|(first, count, kind, account, application)| {
+        Step::Numbers((first..first + count).map(|digits| (digits, kind, account, application)).collect())
+    });
+    prop_oneof![3 => any_step(), 1 => block]
+}
+
+/// A partner with a history of a version a second, and how many versions it has.
+fn with_history(store: &dyn Store, steps: &[Step]) -> (PartnerKey, u64) {
+    let key = new_partner(store, "PA_1");
+    let (accounts, applications, numbers) = Default::default();
+    let mut now = Then { at: NOW, partner: fixture::partner("PA_1"), accounts, applications, numbers };
+    for step in steps {
+        now.at += 1;
+        let (entities, numbers) = changes(step, &mut now);
+        // A step that changes nothing makes no version.
+        let entities = match entities.is_empty() && numbers.is_empty() {
+            true => changes(&Step::Partner { suspended: now.at % 2 == 0 }, &mut now).0,
+            false => entities,
+        };
+        write(store, key, time(now.at), &entities, &numbers);
+    }
+    (key, store.version(key).expect("asks"))
+}
+
+/// The digest of the inventory at each version from `from` on, asked in that order so
+/// that each is found from the present.
+fn pasts(store: &Arc<dyn Store>, versions: impl Iterator<Item = u64>) -> Vec<(u64, String)> {
+    let replica = Replica::load(store.clone()).expect("loads");
+    let current = replica.node("PA_1").expect("loaded").snapshot();
+    let past = |version: u64| {
+        let moment = time(NOW + version as i64 - 1);
+        let past = replica.as_of(current.clone(), moment, &AtomicBool::new(true)).expect("leads back");
+        assert_eq!(past.version, version);
+        (version, format!("{:?} {:?} {}", past.digest(), past.row_digest(), past.epoch(moment).is_some()))
+    };
+    versions.map(past).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(12),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn spans_lead_back_to_where_the_log_does(
+        steps in prop::collection::vec(any_step_or_block(), 40..75),
+        gone in 1..5_u64,
+    ) {
+        let database = fixture::Database::chosen();
+        let store = database.open();
+        let (key, version) = with_history(&*store, &steps);
+        prop_assert_eq!(version, steps.len() as u64 + 1);
+        let by_log = pasts(&store, 1..=version);
+        net_changes::keep_all(&*store, key, version, SPAN).expect("kept");
+        // Only complete spans have a row.
+        let ends: Vec<u64> = (1..=version / SPAN).map(|at| at * SPAN).collect();
+        prop_assert_eq!(store.net_change_ends(key).expect("asks"), ends.clone());
+        let spans: Vec<(u64, u64)> = ends.iter().map(|last| (last - SPAN + 1, *last)).collect();
+        prop_assert_eq!(store.net_change_spans(key, 0, version).expect("asks"), spans);
+        prop_assert_eq!(pasts(&store, 1..=version), by_log.clone());
+        prop_assert_eq!(fixture::differences(&*store), Vec::<String>::new());
+        // Nor does it matter if a row is missing among others.
+        if ends.contains(&(gone * SPAN)) {
+            drop(store);
+            let delete = format!("DELETE FROM net_change WHERE last_version = {}", gone * SPAN);
+            let (_copy, store) = database.tampered(&delete);
+            prop_assert_eq!(pasts(&store, 1..=version), by_log);
+            net_changes::keep_all(&*store, key, version, SPAN).expect("kept");
+            prop_assert_eq!(store.net_change_ends(key).expect("asks"), ends);
+        }
+    }
+}
+
+/// A history of 40 versions: an account, and numbers that come into stock.
+fn plain_history(database: &fixture::Database) -> (PartnerKey, u64) {
+    let numbers = |at: u64| Step::Numbers((0..3).map(|more| (911_000_000 + at * 2 + more, 6, 0, 0)).collect());
+    let account = [Step::Account { id: 0, name: 0, archived: false }];
+    let steps: Vec<Step> = account.into_iter().chain((0..38).map(numbers)).collect();
+    with_history(&*database.open(), &steps)
+}
+
+#[test]
+fn what_is_kept_of_a_span_is_read_instead_of_the_log() {
+    let database = fixture::Database::chosen();
+    let (key, version) = plain_history(&database);
+    let by_log = pasts(&database.open(), 1..=version);
+    net_changes::keep_all(&*database.open(), key, version, SPAN).expect("kept");
+    // The log's own parts are gone within the span: whoever reads them notices.
+    let (_copy, store) = database.tampered("DELETE FROM change_part WHERE version > 18 AND version < 31");
+    let before = by_log.iter().filter(|(version, _)| *version <= 16).cloned();
+    assert_eq!(pasts(&store, 1..=16), before.collect::<Vec<_>>());
+    let replica = Replica::load(store).expect("loads");
+    let current = replica.node("PA_1").expect("loaded").snapshot();
+    assert!(replica.as_of(current, time(NOW + 20), &AtomicBool::new(true)).is_err(), "the log leads to it alone");
+}
+
+#[test]
+fn a_row_that_is_damaged_or_does_not_fit_is_not_used_and_is_reported() {
+    let database = fixture::Database::chosen();
+    let (key, version) = plain_history(&database);
+    let by_log = pasts(&database.open(), 1..=version);
+    net_changes::keep_all(&*database.open(), key, version, SPAN).expect("kept");
+    for set in [
+        "head = zeroblob(32)",
+        "previous = sha256",
+        "sha256 = zeroblob(32)",
+        "body = zeroblob(32)",
+        "at = at + 1",
+        "entities = '[]'",
+        "first_version = first_version + 1",
+    ] {
+        let (_copy, store) = database.tampered(&format!("UPDATE net_change SET {set} WHERE last_version = 16"));
+        assert_eq!(pasts(&store, 1..=version), by_log, "{set}");
+        let found = fixture::differences(&*store);
+        assert!(matches!(&found[..], [one] if one.contains("the net change up to version 16 of partner")), "{found:?}");
+    }
+    // A row that is whole, of a log that is another.
+    let (_copy, store) = database.tampered("DELETE FROM net_change WHERE last_version = 32");
+    let kept = database.open().net_change(key, 32).expect("reads").expect("a row");
+    let other = NetChange { head: [7; 32], ..kept.clone() };
+    store.put_net_change(key, &other).expect("kept");
+    assert_eq!(pasts(&store, 1..=version), by_log);
+    let found = fixture::differences(&*store);
+    assert!(matches!(&found[..], [one] if one.contains("does not fit the log")), "{found:?}");
+    // And one whose numbers were never so.
+    let (_copy, store) = database.tampered("DELETE FROM net_change WHERE last_version = 32");
+    let never = RunChange { first: number(911_000_001), count: 2, before: None, after: Some(stock("never")) };
+    store.put_net_change(key, &NetChange { body: net_body(kept.at, [&never]), ..kept }).expect("kept");
+    assert_eq!(pasts(&store, 1..=version), by_log);
+}
+
+#[test]
+fn the_log_is_read_where_a_span_has_very_much() {
+    let database = fixture::Database::chosen();
+    let store = database.open();
+    let many = |at: u64| (0..600).map(|one| fixture::account(&format!("MA_{at}_{one}"))).collect::<Vec<_>>();
+    let key = new_partner(&*store, "PA_1");
+    for at in 1..2 * SPAN {
+        let accounts = if at < SPAN { many(at) } else { vec![fixture::account(&format!("MA_{at}"))] };
+        let created: Vec<_> = accounts.into_iter().map(|one| EntityChange::Account(Edit::created(one))).collect();
+        write(&*store, key, time(NOW + at as i64), &created, &[]);
+    }
+    net_changes::keep_all(&*store, key, 2 * SPAN, SPAN).expect("kept");
+    assert_eq!(store.net_change_ends(key).expect("asks"), [SPAN, 2 * SPAN]);
+    assert_eq!(store.net_change_spans(key, 0, u64::MAX >> 1).expect("asks"), [(SPAN + 1, 2 * SPAN)]);
+    let accounts = |version: u64| {
+        let replica = Replica::load(store.clone()).expect("loads");
+        let current = replica.node("PA_1").expect("loaded").snapshot();
+        let moment = time(NOW + version as i64 - 1);
+        replica.as_of(current, moment, &AtomicBool::new(true)).expect("leads back").accounts.len()
+    };
+    assert_eq!([accounts(2), accounts(SPAN), accounts(SPAN + 5)], [600, 600 * 15, 600 * 15 + 5]);
+    assert_eq!(fixture::differences(&*store), [] as [&str; 0]);
+}
+
+/// What a server does, with spans as long as they are.
+#[test]
+fn a_server_keeps_a_row_for_each_complete_span() {
+    let database = fixture::Database::chosen();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let versions = net_changes::SPAN + 3;
+    let writers = 4;
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let store = &*store;
+            scope.spawn(move || {
+                let mut before = None;
+                for at in (1 + writer..versions).step_by(writers as usize) {
+                    let after = Some(stock(&format!("t{at}")));
+                    let change = edit(911_000_000 + writer, before, after.clone());
+                    let put = || {
+                        let body =
+                            fixture::draft(|transaction| Ok(transaction.put_numbers(std::slice::from_ref(&change))?));
+                        store.write(WriteTarget::Partner(key), fixture::entry(Verb::Import), body)
+                    };
+                    // A busy machine lets a database answer late; then nothing was written.
+                    while let Err(Abort::Store(StoreError::Unreachable { .. } | StoreError::Busy)) = put() {}
+                    before = after;
+                }
+            });
+        }
+    });
+    assert_eq!(store.version(key).expect("asks"), versions);
+    let replica = Replica::load(store.clone()).expect("loads");
+    let service = Service::new(store.clone(), fixture::operator());
+    let stopping = service.keep_net_change(&replica, &AtomicBool::new(true)).expect("stops");
+    assert_eq!((stopping, store.net_change_ends(key).expect("asks").len()), (NetChangesMade::None, 0));
+    let go_on = AtomicBool::new(false);
+    let made = [(); 2].map(|()| service.keep_net_change(&replica, &go_on).expect("made"));
+    assert_eq!(made, [NetChangesMade::One, NetChangesMade::None]);
+    assert_eq!(store.net_change_ends(key).expect("asks"), [net_changes::SPAN]);
+    assert_eq!(fixture::differences(&*store), [] as [&str; 0]);
 }

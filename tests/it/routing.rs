@@ -566,7 +566,7 @@ fn aged(database: &Database) {
     match cluster::on_postgres() {
         Some(postgres) => {
             let name = cluster::database_name(&database.address()).to_owned();
-            let without_runs = "DROP TABLE number_run, holder_run, holder_group; \
+            let without_runs = "DROP TABLE number_run, holder_run, holder_group, net_change; \
                                 ALTER TABLE rollcall_schema DROP COLUMN runs; ALTER TABLE lease DROP COLUMN runs_until";
             let without_digest = "DROP FUNCTION row_digest_forget() CASCADE";
             let version = "UPDATE rollcall_schema SET version = 2, needs = 1";
@@ -574,7 +574,7 @@ fn aged(database: &Database) {
         }
         None => {
             let raw = rusqlite::Connection::open(database.path()).expect("the database opens");
-            raw.execute_batch(&format!("{older} PRAGMA user_version = 7")).expect("made older");
+            raw.execute_batch(&format!("{older} DROP TABLE net_change; PRAGMA user_version = 7")).expect("made older");
         }
     }
 }

@@ -23,7 +23,7 @@ enum Spoiled {
 }
 use Spoiled::{No, Number, Row};
 
-const TABLES: [(&str, Spoiled); 26] = [
+const TABLES: [(&str, Spoiled); 27] = [
     (
         "account",
         Row("INSERT INTO account (partner, auth_id, name, created_at) VALUES (1, 'MA_BAD', 'x', -99999999999999)"),
@@ -77,6 +77,8 @@ const TABLES: [(&str, Spoiled); 26] = [
         Row("INSERT INTO lease (name, holder, until) VALUES ('jobs', 'nobody', far) \
              ON CONFLICT (name) DO UPDATE SET holder = 'nobody', until = far"),
     ),
+    // Read by `verify` and by questions about the past, which do without.
+    ("net_change", No),
     (
         "number",
         Number(

@@ -4,11 +4,14 @@
 //! These query the store, so they block and belong on a thread that may. An answer
 //! ends at a version of the caller's snapshot, so that answers about the past and
 //! the present never disagree.
-//! Deliberately absent: a second copy of the past. A past inventory is the present
-//! one with later changes reverted, thousands of them together, so it costs as much
-//! as they do, and shares unchanged parts with the present (copy-on-write).
+//! A past inventory is the present one with later changes taken back together, and
+//! shares unchanged parts with the present (copy-on-write). Whole spans of versions are
+//! taken back by what they did together, which is kept beside the log (`NetChange`); the
+//! changes before, between and after such spans are read from the log, as all of them
+//! are where nothing is kept or what is kept does not fit.
+//! Deliberately absent: a second copy of the past. Net changes say what to take back
+//! from the present, are derived from the log, and are made again if they are lost.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,8 +20,9 @@ use parking_lot::Mutex;
 use tracing::error;
 
 use super::Replica;
-use crate::domain::change::GENESIS;
-use crate::domain::{E164, NumberRun, PartnerKey, RunChange, Time};
+use super::net_change::{NotNet, net_change};
+use crate::domain::change::{Digest, GENESIS};
+use crate::domain::{E164, NetChange, PartnerKey, Time};
 use crate::inventory::{Misfit, Snapshot};
 use crate::service::{ServiceError, corrupt};
 use crate::store::{LogPiece, Store, StoreError, follow};
@@ -110,111 +114,118 @@ pub(in crate::service) fn back(
     version: u64,
     wanted: &AtomicBool,
 ) -> Result<Snapshot, ServiceError> {
-    let mut past = (*from).clone();
-    drop(from);
-    let mut step = STEP_MAX;
-    while past.version > version {
-        if !wanted.load(Ordering::Relaxed) {
-            return Err(ServiceError::Abandoned);
-        }
-        let to = past.version.saturating_sub(step).max(version);
-        past = match before_many(store, &past, to) {
-            Ok(before) => before,
-            Err(Ended::Large) if past.version - to > 1 => {
-                step = ((past.version - to) / 8).max(1);
-                continue;
-            }
-            Err(Ended::Large) => before(store, past)?,
-            Err(Ended::Failed(error)) => return Err(error),
-        };
-        step = (step * 2).min(STEP_MAX);
+    let spans = store.net_change_spans(from.key, version, from.version)?;
+    if spans.is_empty() {
+        return Rewinding::new(store, &from, spans).back(version, wanted);
     }
-    Ok(past)
+    match Rewinding::new(store, &from, spans).back(version, wanted) {
+        // The log is the truth, and what is derived from it may be wrong.
+        Err(ServiceError::Store(StoreError::Corrupt { what })) => {
+            error!(partner.key = %from.key, "cannot go back by net changes, so the log is read: {what}");
+            Rewinding::new(store, &from, Vec::new()).back(version, wanted)
+        }
+        done => done,
+    }
 }
 
 /// How many changes are taken back together at most. A number is then edited
 /// once, however often they changed it.
 const STEP_MAX: u64 = 131_072;
-/// How many runs of numbers they have at most: what is taken back together is held
-/// in memory.
-const STEP_RUNS_MAX: usize = 131_072;
+/// How many bytes of net changes are taken back together, but for the last of them.
+const BYTES_MAX: usize = 32 << 20;
 
-/// What changes did together, as runs that do not overlap, by their first numbers.
-#[derive(Default)]
-struct NetChanges(BTreeMap<E164, RunChange>);
-
-impl NetChanges {
-    /// Adds a change that came after those that are here.
-    fn add(&mut self, change: RunChange) {
-        let (mut next, end) = (change.first.digits(), change.next());
-        self.split(next);
-        self.split(end);
-        let mut new = Vec::new();
-        for known in self.0.range_mut(change.first..=change.run().last()).map(|(_, known)| known) {
-            new.extend(NumberRun::between(next, known.first.digits() - 1));
-            known.after.clone_from(&change.after);
-            next = known.next();
-        }
-        new.extend(NumberRun::between(next, end - 1));
-        self.0.extend(new.into_iter().map(|run| (run.first, change.of(run))));
-    }
-
-    /// Makes two of a run that has numbers before and from some digits on.
-    fn split(&mut self, at: u64) {
-        let Some(first) = E164::new(at) else { return };
-        let Some((_, run)) = self.0.range_mut(..first).next_back().filter(|(_, run)| run.next() > at) else { return };
-        let behind = RunChange { first, count: run.next() - at, ..run.clone() };
-        run.count -= behind.count;
-        self.0.insert(first, behind);
-    }
+/// A snapshot on its way back.
+struct Rewinding<'s> {
+    store: &'s dyn Store,
+    past: Snapshot,
+    /// The spans that have a net change, ascending.
+    spans: Vec<(u64, u64)>,
+    /// What is taken back next, the latest first.
+    pending: Vec<NetChange>,
+    bytes: usize,
 }
 
-/// Why changes were not taken back together.
-enum Ended {
-    /// They have too many numbers.
-    Large,
-    Failed(ServiceError),
-}
-
-impl From<StoreError> for Ended {
-    fn from(error: StoreError) -> Ended {
-        Ended::Failed(error.into())
+impl<'s> Rewinding<'s> {
+    fn new(store: &'s dyn Store, from: &Snapshot, spans: Vec<(u64, u64)>) -> Rewinding<'s> {
+        Rewinding { store, past: from.clone(), spans, pending: Vec::new(), bytes: 0 }
     }
-}
 
-/// A snapshot with its changes after version `to` taken back together.
-fn before_many(store: &dyn Store, last: &Snapshot, to: u64) -> Result<Snapshot, Ended> {
-    let key = last.key;
-    let misfits = |misfit: Misfit| {
-        error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
-        Ended::Failed(corrupt(misfit.to_string()))
-    };
-    let (mut first, mut all_entities, mut head) = (None, Vec::new(), None);
-    let mut net = NetChanges::default();
-    follow(store, key, (to, last.version), |piece| {
-        match piece {
-            LogPiece::Entry { version, entry, entities, previous } => {
-                if head.is_some_and(|head| head != previous) {
-                    return Err(misfits(Misfit::Chain { version }));
-                }
-                first.get_or_insert((entry.at, previous));
-                all_entities.extend(entities);
+    fn back(mut self, version: u64, wanted: &AtomicBool) -> Result<Snapshot, ServiceError> {
+        let wanted = || wanted.load(Ordering::Relaxed);
+        let mut step = STEP_MAX;
+        loop {
+            if !wanted() {
+                return Err(ServiceError::Abandoned);
             }
-            LogPiece::Numbers(edits) => {
-                edits.into_iter().for_each(|edit| net.add(edit));
-                if net.0.len() > STEP_RUNS_MAX {
-                    return Err(Ended::Large);
-                }
+            let (at, _) = self.end();
+            if at <= version {
+                self.take_back()?;
+                return Ok(self.past);
             }
-            LogPiece::End { digest } => head = Some(digest),
+            if let Some(kept) = self.kept()? {
+                self.push(kept)?;
+                continue;
+            }
+            let next = self.spans.last().map_or(version, |&(_, last)| last);
+            let to = at.saturating_sub(step).max(next);
+            match net_change(self.store, self.past.key, (to, at), &wanted) {
+                Ok(net) => {
+                    self.push(net)?;
+                    step = (step * 2).min(STEP_MAX);
+                }
+                Err(NotNet::Large) if at - to > 1 => step = ((at - to) / 8).max(1),
+                Err(NotNet::Large) => {
+                    self.take_back()?;
+                    self.past = before(self.store, self.past)?;
+                }
+                Err(NotNet::Failed(error)) => return Err(error),
+            }
         }
+    }
+
+    /// The version that what is pending leads back to, and its digest.
+    fn end(&self) -> (u64, Digest) {
+        self.pending.last().map_or((self.past.version, self.past.head), |net| (net.first - 1, net.previous))
+    }
+
+    /// The net change that ends here, if one is kept that is whole and fits.
+    fn kept(&mut self) -> Result<Option<NetChange>, ServiceError> {
+        let (at, head) = self.end();
+        while self.spans.pop_if(|(_, last)| *last > at).is_some() {}
+        let Some((first, last)) = self.spans.pop_if(|(_, last)| *last == at) else { return Ok(None) };
+        let key = self.past.key;
+        match self.store.net_change(key, last) {
+            Ok(Some(net)) if net.head == head && net.first == first && first <= last => Ok(Some(net)),
+            Ok(Some(_)) => {
+                error!(partner.key = %key, "the net change up to version {last} does not fit, so the log is read");
+                Ok(None)
+            }
+            Ok(None) => Ok(None),
+            Err(StoreError::Corrupt { what }) => {
+                error!(partner.key = %key, "{what}, so the log is read; `rollcall verify` says more");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn push(&mut self, net: NetChange) -> Result<(), ServiceError> {
+        self.bytes += net.body.len();
+        self.pending.push(net);
+        if self.bytes > BYTES_MAX { self.take_back() } else { Ok(()) }
+    }
+
+    /// Takes back what is pending, together.
+    fn take_back(&mut self) -> Result<(), ServiceError> {
+        self.bytes = 0;
+        let key = self.past.key;
+        let rewound = self.past.clone().rewound(std::mem::take(&mut self.pending));
+        self.past = rewound.map_err(|misfit| {
+            error!(partner.key = %key, %misfit, "the log does not lead back from what is in memory: {misfit}");
+            corrupt(misfit.to_string())
+        })?;
         Ok(())
-    })?;
-    let gone = || Ended::Failed(corrupt(format!("version {} of partner {key} is gone", to + 1)));
-    let ((at, previous), head) = first.zip(head).ok_or_else(gone)?;
-    let mut reverting = last.clone().revert_to(to, at, all_entities, previous);
-    reverting.numbers(&mut net.0.into_values().collect::<Vec<_>>()).map_err(misfits)?;
-    reverting.finish(head).map_err(misfits)
+    }
 }
 
 /// A snapshot without its last change, which is taken back in pieces: it may be
@@ -291,41 +302,5 @@ impl Pasts {
 
     fn forget_unused(&self, longest: Duration) {
         self.0.lock().retain(|kept| kept.used.elapsed() < longest);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{NumberType, Record, State};
-
-    fn record(tag: u64) -> Record {
-        Record {
-            region: Some(tag.to_string().into()),
-            ..Record::bare(State::Available, NumberType::Local, Time::new(1_770_000_000).expect("a time"))
-        }
-    }
-
-    #[test]
-    fn changes_together_are_from_the_first_image_to_the_last() {
-        let base = 912_271_260_000;
-        let mut net = NetChanges::default();
-        let mut model: BTreeMap<u64, (Option<Record>, Option<Record>)> = BTreeMap::new();
-        for step in 0..300_u64 {
-            let (first, count) = (base + step * 7_919 % 120, 1 + step * 31 % 23);
-            let change = RunChange {
-                first: E164::new(first).expect("a number"),
-                count,
-                before: (step > 7).then(|| record(step - 1)),
-                after: (step % 5 > 0).then(|| record(step)),
-            };
-            for number in first..first + count {
-                model.entry(number).or_insert_with(|| (change.before.clone(), None)).1.clone_from(&change.after);
-            }
-            net.add(change);
-            let numbers = net.0.values().flat_map(RunChange::numbers);
-            let found: Vec<_> = numbers.map(|one| (one.number.digits(), (one.before, one.after))).collect();
-            assert!(found == model.clone().into_iter().collect::<Vec<_>>(), "step {step}");
-        }
     }
 }

@@ -47,10 +47,10 @@ pub fn verify(store: &dyn Store, progress: &mut dyn FnMut(u64)) -> Result<Verify
         report.partners += 1;
         report.numbers += rows.len() as u64;
         report.digests.insert(*key, (rows.version, hex_digest::text(&rows.digest())));
-        match replay(store, rows, &mut report, progress)? {
-            Some(replayed) => compare(rows, &replayed, &mut report),
-            None => continue,
+        if let Some(replayed) = replay(store, rows, &mut report, progress)? {
+            compare(rows, &replayed, &mut report);
         }
+        check_net_changes(store, rows, &mut report)?;
     }
     Ok(report)
 }
@@ -86,6 +86,23 @@ fn replay(
     };
     report.differences.push(difference);
     Ok(None)
+}
+
+/// Says which net changes are not as they were written, or do not fit the log, whose
+/// chain was checked before.
+fn check_net_changes(store: &dyn Store, rows: &Snapshot, report: &mut VerifyReport) -> Result<(), StoreError> {
+    for (_, last) in store.net_change_spans(rows.key, 0, rows.version)? {
+        match store.net_change(rows.key, last) {
+            Ok(_) => {}
+            Err(StoreError::Corrupt { what }) => {
+                let advice = "inventories of the past read the log instead; delete the row from the table net_change, and \
+                              a server makes it again";
+                report.differences.push(format!("{what}: {advice}"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// How many runs of numbers of a partner are named.

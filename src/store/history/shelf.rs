@@ -109,10 +109,33 @@ impl<S: Sql> Shelf<S> {
         self.sql.first(sql, bind![self.key, version, part], |row| Ok(row.text(0)?.to_owned()))
     }
 
-    /// The version at the end of a second; 0 before the first change.
+    /// The version at the end of a second; 0 before the first change. Times of a
+    /// partner's entries never decrease, so it is searched for by halves, from the
+    /// latest entry in steps that double, because most questions are about lately.
     pub fn version_at(&self, time: Time) -> Result<u64, StoreError> {
-        let sql = "SELECT version FROM change WHERE partner = ?1 AND at <= ?2 ORDER BY version DESC LIMIT 1";
-        Ok(self.sql.first(sql, bind![self.key, time], |row| row.int(0))?.unwrap_or(0) as u64)
+        let Some((mut above, at)) = self.entry_time(u64::MAX)? else { return Ok(0) };
+        if at <= time {
+            return Ok(above);
+        }
+        // The entries up to `below` are not later than the second, and the last of them
+        // is `found`; that of `above` is later.
+        let (mut below, mut found, mut step) = (0, 0, 1);
+        while above - below > 1 {
+            let half = (above - below) / 2;
+            let Some((version, at)) = self.entry_time(above - half.min(step))? else { return Ok(found) };
+            if at <= time {
+                (below, found, step) = (above - half.min(step), version, u64::MAX);
+            } else {
+                (above, step) = (version.max(below + 1), step.saturating_mul(2));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last entry up to a version, and its time.
+    fn entry_time(&self, through: u64) -> Result<Option<(u64, Time)>, StoreError> {
+        let sql = "SELECT version, at FROM change WHERE partner = ?1 AND version <= ?2 ORDER BY version DESC LIMIT 1";
+        self.sql.first(sql, bind![self.key, through], |row| Ok((row.int(0)? as u64, time_of(row.int(1)?)?)))
     }
 }
 

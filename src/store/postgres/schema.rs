@@ -19,6 +19,7 @@ const MIGRATIONS: &[(&str, i64)] = &[
     (include_str!("../../../migrations/postgres/0004_destinations.sql"), 1),
     (include_str!("../../../migrations/postgres/0005_row_digest.sql"), 1),
     (include_str!("../../../migrations/postgres/0006_runs.sql"), 1),
+    (include_str!("../../../migrations/postgres/0007_net_change.sql"), 1),
 ];
 
 /// Brings a database whose numbers are copied, or that has none, to [`TableForm::Runs`].
