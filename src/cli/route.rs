@@ -14,7 +14,7 @@ use crate::store::Open;
 
 /// The commands of applications, or of trunks.
 #[derive(Subcommand)]
-pub enum RouteEntityCommand<K: Kind> {
+pub enum RouteEntityCommand<K: RouteCommands> {
     #[command(about = K::CREATE)]
     Create(K::New),
     #[command(about = K::LIST)]
@@ -37,7 +37,7 @@ pub type ApplicationCommand = RouteEntityCommand<Applications>;
 pub type TrunkCommand = RouteEntityCommand<Trunks>;
 
 /// What is different about the commands of applications and those of trunks.
-pub trait Kind {
+pub trait RouteCommands {
     const KIND: RouteKind;
     const CREATE: &str;
     const LIST: &str;
@@ -48,7 +48,7 @@ pub trait Kind {
 pub struct Applications;
 pub struct Trunks;
 
-impl Kind for Applications {
+impl RouteCommands for Applications {
     const KIND: RouteKind = RouteKind::Application;
     const CREATE: &str = "Create an application";
     const LIST: &str = "List a partner's applications";
@@ -56,7 +56,7 @@ impl Kind for Applications {
     type New = NewApplication;
 }
 
-impl Kind for Trunks {
+impl RouteCommands for Trunks {
     const KIND: RouteKind = RouteKind::Trunk;
     const CREATE: &str = "Create a trunk";
     const LIST: &str = "List a partner's trunks";
@@ -156,7 +156,7 @@ fn name(name: Arc<str>) -> EntityPatch {
     EntityPatch { name: Some(name), ..EntityPatch::default() }
 }
 
-impl<K: Kind> RouteEntityCommand<K> {
+impl<K: RouteCommands> RouteEntityCommand<K> {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let (kind, service) = (K::KIND, global.service(Open::Existing)?);
         let edit = |text: &str, of: &OfPartner, changes: &EntityPatch, dry_run: bool| {

@@ -14,7 +14,7 @@ use super::*;
 const NEW: u16 = u16::MAX;
 
 /// A leaf cut at an edit: which stretches it has afterwards, and where each begins.
-struct Cut {
+struct LeafCut {
     /// The row with which each stretch begins, and the stretch of the leaf before
     /// from which its values are.
     stretches: Vec<(u16, u16)>,
@@ -64,7 +64,7 @@ impl Leaf {
         Some(leaf)
     }
 
-    fn cut(&self, edit: &RowEdit) -> Option<Cut> {
+    fn cut(&self, edit: &RowEdit) -> Option<LeafCut> {
         let (from, to) = (self.rank(edit.first), self.rank(edit.last + 1));
         let new = if edit.row.is_some() { edit.numbers() } else { 0 };
         let rows = self.len() - (to - from) + new;
@@ -89,7 +89,7 @@ impl Leaf {
         let last = next? - 1;
         let first = numbers.first()?.0;
         numbers.iter_mut().for_each(|(number, _)| *number -= first);
-        let cut = Cut { stretches, numbers, first, last, rows };
+        let cut = LeafCut { stretches, numbers, first, last, rows };
         (cut.runs() <= LEAF_RUNS).then_some(cut)
     }
 
@@ -132,7 +132,7 @@ fn push_stretch(stretches: &mut Vec<(u16, u16)>, begin: usize, source: u16) {
     }
 }
 
-impl Cut {
+impl LeafCut {
     /// How many runs of numbers that ascend by one and say the same.
     fn runs(&self) -> usize {
         let (mut stretches, mut numbers) = (self.stretches.iter().peekable(), self.numbers.iter().peekable());
