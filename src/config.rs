@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::domain::destination::RefusedHost;
 use crate::domain::shown::{of_toml, quoted};
@@ -188,14 +188,35 @@ impl LogFilter {
     }
 
     pub fn targets(&self) -> Targets {
-        self.0.parse().unwrap_or_default()
+        targets(&self.0).unwrap_or_default()
     }
+}
+
+/// Reads a filter of the log: parts between commas, each a level, or a module and its
+/// level.
+pub fn targets(text: &str) -> Result<Targets, String> {
+    let level = |word: &str| word.parse::<LevelFilter>().ok().filter(|_| !word.is_empty());
+    let names = |module: &str| module.chars().all(|one| one.is_alphanumeric() || matches!(one, '_' | ':' | '-'));
+    let mut targets = Targets::new();
+    for part in text.split(',').map(str::trim) {
+        let read = match part.split_once('=') {
+            Some((module, word)) if !module.is_empty() && names(module) => {
+                level(word).map(|level| targets.clone().with_target(module, level))
+            }
+            Some(_) => None,
+            None => level(part).map(|level| targets.clone().with_default(level)),
+        };
+        let form =
+            "a level (off, error, warn, info, debug, trace), or a module and its level, as rollcall::store=debug";
+        targets = read.ok_or_else(|| format!("{} must be {form}", quoted(part)))?;
+    }
+    Ok(targets)
 }
 
 impl<'de> Deserialize<'de> for LogFilter {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LogFilter, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse::<Targets>().map_err(serde::de::Error::custom)?;
+        targets(&text).map_err(serde::de::Error::custom)?;
         Ok(LogFilter(text))
     }
 }

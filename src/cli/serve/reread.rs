@@ -25,7 +25,7 @@ static FILTER: OnceLock<SetFilter> = OnceLock::new();
 /// The filter of the log: the environment wins over the settings.
 pub fn log_filter(config: &Config) -> Targets {
     let environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    environment.and_then(|text| text.parse().ok()).unwrap_or_else(|| config.log.filter.targets())
+    environment.and_then(|text| config::targets(&text).ok()).unwrap_or_else(|| config.log.filter.targets())
 }
 
 /// Keeps the way to change the filter of the log.
