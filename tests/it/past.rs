@@ -1293,7 +1293,7 @@ fn what_is_kept_of_a_span_is_read_instead_of_the_log() {
     let (key, version) = plain_history(&database);
     let by_log = pasts(&database.open(), 1..=version);
     net_changes::keep_all(&*database.open(), key, version, SPAN).expect("kept");
-    // The log's own parts are gone within the span: whoever reads them notices.
+    // The parts of the log within the span are deleted, so a reader of the log would fail.
     let (_copy, store) = database.tampered("DELETE FROM change_part WHERE version > 18 AND version < 31");
     let before = by_log.iter().filter(|(version, _)| *version <= 16).cloned();
     assert_eq!(pasts(&store, 1..=16), before.collect::<Vec<_>>());
