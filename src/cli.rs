@@ -362,6 +362,7 @@ impl CliError {
                 | StoreError::Postgres(_)
                 | StoreError::Io(_)
                 | StoreError::Corrupt { .. }
+                | StoreError::TakenBack { .. }
                 | StoreError::Unreachable { .. }
                 | StoreError::ReadOnly { .. }
                 | StoreError::Unknown { .. }

@@ -140,6 +140,10 @@ pub enum StoreError {
     /// other; nothing was written.
     #[error("another write came between ({reason}); try again")]
     Again { reason: Arc<str> },
+    /// A write of several that share a commit failed for a reason that does not pass,
+    /// and took the others with it.
+    #[error("nothing was written, since a write beside it failed ({reason}); the log says more")]
+    TakenBack { reason: Arc<str> },
     #[error("the database failed")]
     Postgres(#[source] Box<tokio_postgres::Error>),
     #[error("the partner exists already")]

@@ -283,11 +283,16 @@ fn page<T>(
     }
 }
 
+/// The answer that is kept for a retry, as the name of what its statement changes.
+fn answered_name(key: &str) -> String {
+    format!("answered/{key}")
+}
+
 /// The rows of these tables, on a connection.
 pub(super) trait SideRows: Sql {
     fn answered(&self, partner: PartnerKey, key: &str, since: Time) -> Result<Option<Answered>, StoreError> {
         let sql = "SELECT fingerprint, status, etag, body FROM answered WHERE partner = ?1 AND key = ?2 AND at >= ?3";
-        self.first(sql, bind![partner, key, since], |row| {
+        self.first_named(&answered_name(key), sql, bind![partner, key, since], |row| {
             Ok(Answered {
                 fingerprint: digest(row, 0)?,
                 status: row.int(1)? as u16,
@@ -299,12 +304,12 @@ pub(super) trait SideRows: Sql {
 
     fn put_answered(&self, partner: PartnerKey, key: &str, at: Time, answered: &Answered) -> Result<(), StoreError> {
         let Answered { fingerprint, status, etag, body } = answered;
-        self.run(
+        self.run_later(
+            &answered_name(key),
             "INSERT INTO answered (partner, key, fingerprint, at, status, etag, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
              ON CONFLICT (partner, key) DO UPDATE SET fingerprint = ?3, at = ?4, status = ?5, etag = ?6, body = ?7",
             bind![partner, key, fingerprint, at, i64::from(*status), etag.as_ref(), body],
-        )?;
-        Ok(())
+        )
     }
 
     fn job(&self, partner: PartnerKey, id: &str) -> Result<Option<StoredJob>, StoreError> {

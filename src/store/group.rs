@@ -41,10 +41,22 @@ pub(super) struct Written {
 pub(super) enum CommitFailure {
     Full,
     Busy,
-    Stopped { reason: Arc<str> },
-    Unreachable { reason: Arc<str> },
-    ReadOnly { reason: Arc<str> },
-    Unknown { reason: Arc<str> },
+    Stopped {
+        reason: Arc<str>,
+    },
+    Unreachable {
+        reason: Arc<str>,
+    },
+    ReadOnly {
+        reason: Arc<str>,
+    },
+    Unknown {
+        reason: Arc<str>,
+    },
+    /// Nothing was written, for a reason that does not pass.
+    Failed {
+        reason: Arc<str>,
+    },
 }
 
 impl From<CommitFailure> for StoreError {
@@ -56,6 +68,7 @@ impl From<CommitFailure> for StoreError {
             CommitFailure::Unreachable { reason } => StoreError::Unreachable { reason },
             CommitFailure::ReadOnly { reason } => StoreError::ReadOnly { reason },
             CommitFailure::Unknown { reason } => StoreError::Unknown { reason },
+            CommitFailure::Failed { reason } => StoreError::TakenBack { reason },
         }
     }
 }

@@ -27,6 +27,7 @@ mod sql;
 pub mod switch;
 mod transaction;
 mod trouble;
+mod unsent;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -19,7 +19,7 @@ pub(super) enum SqlValue<'a> {
     Null,
     Int(i64),
     Text(Cow<'a, str>),
-    Bytes(&'a [u8]),
+    Bytes(Cow<'a, [u8]>),
 }
 
 macro_rules! from {
@@ -43,14 +43,26 @@ from! {
     &'a str: value => SqlValue::Text(value.into());
     &'a String: value => SqlValue::Text(value.into());
     &'a Arc<str>: value => SqlValue::Text(Cow::Borrowed(value));
-    &'a [u8]: value => SqlValue::Bytes(value);
-    &'a Vec<u8>: value => SqlValue::Bytes(value);
-    &'a [u8; 32]: value => SqlValue::Bytes(value);
+    &'a [u8]: value => SqlValue::Bytes(Cow::Borrowed(value));
+    &'a Vec<u8>: value => SqlValue::Bytes(Cow::Borrowed(value));
+    &'a [u8; 32]: value => SqlValue::Bytes(Cow::Borrowed(value));
 }
 
 impl<'a, T: Into<SqlValue<'a>>> From<Option<T>> for SqlValue<'a> {
     fn from(value: Option<T>) -> SqlValue<'a> {
         value.map_or(SqlValue::Null, Into::into)
+    }
+}
+
+impl SqlValue<'_> {
+    /// The same, that may be kept.
+    pub fn owned(&self) -> SqlValue<'static> {
+        match self {
+            SqlValue::Null => SqlValue::Null,
+            SqlValue::Int(value) => SqlValue::Int(*value),
+            SqlValue::Text(text) => SqlValue::Text(Cow::Owned(text.clone().into_owned())),
+            SqlValue::Bytes(bytes) => SqlValue::Bytes(Cow::Owned(bytes.clone().into_owned())),
+        }
     }
 }
 
@@ -87,6 +99,23 @@ pub(super) trait Sql {
     /// Hands over the rows that a query finds, as they come.
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError>;
 
+    /// Runs a statement that changes what has a name, and of which nobody waits for the
+    /// result: it may be sent later, together with others.
+    fn run_later(&self, _name: &str, sql: &str, values: &[SqlValue<'_>]) -> Result<(), StoreError> {
+        self.run(sql, values).map(|_| ())
+    }
+
+    /// As [`Sql::query`], of what no statement but one with this name changes.
+    fn query_named(
+        &self,
+        _name: &str,
+        sql: &str,
+        values: &[SqlValue<'_>],
+        take: TakeRow<'_>,
+    ) -> Result<(), StoreError> {
+        self.query(sql, values, take)
+    }
+
     /// Acquires or renews a lease, or leaves it with its holder.
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError>;
 
@@ -107,6 +136,22 @@ pub(super) trait Sql {
     ) -> Result<Option<T>, StoreError> {
         let mut first = None;
         self.query(sql, values, &mut |row| {
+            first = Some(read(row)?);
+            Ok(false)
+        })?;
+        Ok(first)
+    }
+
+    /// The same of what has a name, as [`Sql::query_named`].
+    fn first_named<T>(
+        &self,
+        name: &str,
+        sql: &str,
+        values: &[SqlValue<'_>],
+        read: impl Fn(&dyn RowCells) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut first = None;
+        self.query_named(name, sql, values, &mut |row| {
             first = Some(read(row)?);
             Ok(false)
         })?;

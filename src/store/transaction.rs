@@ -48,10 +48,30 @@ pub(super) trait NumberRows<S> {
     /// The columns of a row's first and last number, and its table.
     fn table(&self) -> (&'static str, &'static str);
     fn owners(&mut self, sql: &S, key: PartnerKey, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError>;
+    /// Writes the entry that some changes have in the log, and moves the partner on.
+    fn put_entry(&mut self, sql: &S, row: EntryRow<'_>) -> Result<(), StoreError>;
     /// Writes the rows and the log of changes, which are sorted, each number once.
     fn put(&mut self, sql: &S, log: &mut LogDraft, changes: &[RunChange]) -> Result<(), StoreError>;
     /// Adds the row of a new partner.
     fn create(sql: &S, partner: &Partner) -> Result<PartnerKey, StoreError>;
+}
+
+/// The counts of an account's numbers, as the name of what changes of its numbers change.
+pub(super) fn counted_numbers(account: &str) -> String {
+    format!("account_numbers/{account}")
+}
+
+/// What one write is in the log.
+pub(super) struct EntryRow<'a> {
+    pub partner: PartnerKey,
+    pub version: u64,
+    pub entry: &'a LogEntry,
+    /// The changes of entities, encoded.
+    pub entities: &'a str,
+    /// The digest of the entry before it, and its own.
+    pub previous: &'a [u8; 32],
+    pub digest: &'a [u8; 32],
+    pub row_digest: Option<&'a [u8]>,
 }
 
 /// What a write puts into the log, and what it does to the digest of the partner's
@@ -141,7 +161,7 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
 
     /// Writes the log entry, if anything was put, and moves the partner on.
     pub fn finish(self) -> Result<(Written, Option<Moved>), StoreError> {
-        let SqlTransaction { mut sql, partner, row_digest, log, entities, beside, .. } = self;
+        let SqlTransaction { mut sql, mut numbers, partner, row_digest, log, entities, beside, .. } = self;
         if log.parts == 0 && entities.is_empty() {
             return Ok((Written { version: None, anything: beside }, None));
         }
@@ -153,21 +173,18 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
         let text = log::encode_entities(&entities);
         let digest = chain.finish(key, version, &entry, &text, &head.digest);
         let row_digest = row_digest.moved_on(tally.done(), key, version, &digest);
-        let (actor, request_id, verb) = (entry.actor.to_string(), entry.request_id.as_ref(), entry.verb.as_str());
-        let written = sql.run_all(&[
-            (
-                "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                bind![key, version, at, actor, request_id, verb, &text, &head.digest].to_vec(),
-            ),
-            (
-                "UPDATE partner SET version = ?2, head = ?3, row_digest = ?4 WHERE partner = ?1",
-                bind![key, version, &digest, row_digest.as_ref()].to_vec(),
-            ),
-        ])?;
-        if written != 2 {
-            return Err(corrupt(format!("partner {key} is gone")));
-        }
+        numbers.put_entry(
+            &sql,
+            EntryRow {
+                partner: key,
+                version,
+                entry: &entry,
+                entities: &text,
+                previous: &head.digest,
+                digest: &digest,
+                row_digest: row_digest.as_deref(),
+            },
+        )?;
         if let Some(audit) = audit_of(key, &entry, &entities) {
             sql.put_audit(&audit)?;
         }
@@ -188,7 +205,8 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
     ) -> Result<Option<T>, StoreError> {
         let EntityTable { table, name, columns, .. } = table;
         let sql = format!("SELECT {columns} FROM {table} WHERE partner = ?1 AND {name} = ?2");
-        self.sql.first(&sql, bind![self.partner_key(), id], read)
+        // Changes of entities are sent at once, whatever the name.
+        self.sql.first_named(table, &sql, bind![self.partner_key(), id], read)
     }
 
     /// Notes that something is put beside the log.
@@ -250,7 +268,7 @@ impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
                    AND ends > ?4 ORDER BY ends DESC LIMIT ?5";
         let mut counted = 0;
         let values = bind![self.partner_key(), account.as_str(), State::Active.as_str(), now, enough];
-        self.sql.query(sql, values, &mut |row| {
+        self.sql.query_named(&counted_numbers(account.as_str()), sql, values, &mut |row| {
             counted += row.int(0)?.max(0) as u64;
             Ok(counted < enough)
         })?;

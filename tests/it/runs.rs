@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Mutex;
 
-use rollcall::domain::{E164, NumberChange, PartnerKey, Record, State, Time};
+use rollcall::domain::change::Edit;
+use rollcall::domain::{E164, EntityChange, NumberChange, PartnerKey, Record, State, Time};
 use rollcall::routing::{Case, RoutingSettings};
 use rollcall::service::Replica;
 use rollcall::service::replica::routing::RouteRequest;
@@ -275,6 +277,116 @@ fn random_writes_leave_the_rows_that_an_oracle_has() {
     let rows = rows(&database).len();
     assert!(rows < oracle.len(), "{rows} rows of {} numbers", oracle.len());
     assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+/// One draft: the version that it made or would have made, what it read of which
+/// numbers, and what it put there.
+struct Drafted {
+    version: u64,
+    made: bool,
+    wanted: Vec<E164>,
+    held: Vec<Ownership>,
+    after: Option<Record>,
+}
+
+#[test]
+fn writes_that_share_commits_read_and_write_as_one_after_another() {
+    let database = Database::chosen();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    for at in 0..4 {
+        put_account(&*store, key, &format!("MA_{at}"));
+    }
+    let drafted: Mutex<Vec<Drafted>> = Mutex::default();
+    let threads = 8;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (store, drafted) = (&store, &drafted);
+            scope.spawn(move || {
+                let mut random = 0x9e37_79b9_7f4a_7c15_u64 + thread;
+                let mut next = move |below: u64| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    random % below
+                };
+                for round in 0..120 {
+                    // Mostly numbers of its own, so that writes wait beside each other.
+                    let first = if next(4) == 0 { next(800) } else { next(100) * threads + thread };
+                    let count = [1, 1, 1, 30][next(4) as usize];
+                    let wanted: Vec<E164> = (first..first + count).map(|at| number(911_000_000 + at)).collect();
+                    let record = match next(8) {
+                        0 => None,
+                        1 | 2 => Some(stock("s")),
+                        _ => Some(held(&format!("MA_{}", next(4)))),
+                    };
+                    let (kept, twice, entity) = (next(4) > 0, next(5) == 0, next(12) == 0);
+                    let mut note = None;
+                    let body = draft(|transaction| {
+                        let held = transaction.numbers(&wanted)?;
+                        let change = |(&number, held): (&E164, &Ownership)| {
+                            let before = match held {
+                                Ownership::Ours { record, .. } => Some(record.clone()),
+                                _ => None,
+                            };
+                            let change = NumberChange { number, before, after: record.clone() };
+                            (change.before.is_some() || change.after.is_some()).then_some(change)
+                        };
+                        let changes: Vec<NumberChange> = wanted.iter().zip(&held).filter_map(change).collect();
+                        note = Some((transaction.version(), held));
+                        transaction.put_numbers(&changes)?;
+                        if entity {
+                            let account = account(&format!("MA_{thread}_{round}"));
+                            transaction.put_entity(EntityChange::Account(Edit::created(account)))?;
+                        }
+                        if twice && record.is_some() {
+                            let read = transaction.numbers(&wanted)?;
+                            let as_put = |owner: &Ownership| match owner {
+                                Ownership::Ours { record: read, .. } => Some(read) == record.as_ref(),
+                                _ => false,
+                            };
+                            assert!(read.iter().all(as_put), "{read:?}");
+                            transaction.put_numbers(&changed(&changes, Some(&stock("between"))))?;
+                            let between = changed(&changes, Some(&stock("between")));
+                            transaction.put_numbers(&changed(&between, record.as_ref()))?;
+                        }
+                        let id = "MA_0".parse().expect("an id");
+                        transaction.active_numbers(&id, time(NOW), u64::MAX >> 1)?;
+                        if kept { Ok(()) } else { Err(rollcall::store::Abort::Refused) }
+                    });
+                    let target = rollcall::store::WriteTarget::Partner(key);
+                    let written = store.write(target, entry(rollcall::domain::Verb::Import), body);
+                    let (version, held) = note.expect("it ran");
+                    let made = match written {
+                        Ok(made) => made,
+                        Err(rollcall::store::Abort::Refused) if !kept => None,
+                        Err(error) => panic!("{error:?}"),
+                    };
+                    assert!(made.is_none_or(|made| made == version), "{made:?} {version}");
+                    let drafted_one = Drafted { version, made: made.is_some(), wanted, held, after: record };
+                    drafted.lock().expect("whole").push(drafted_one);
+                }
+            });
+        }
+    });
+    let mut drafted = drafted.into_inner().expect("whole");
+    drafted.sort_by_key(|drafted| (drafted.version, drafted.made));
+    let mut oracle = Oracle::new();
+    for Drafted { version, made, wanted, held, after } in &drafted {
+        check_owners(&oracle, key, wanted, held);
+        for number in wanted.iter().filter(|_| *made) {
+            match after {
+                Some(record) => drop(oracle.insert(number.digits(), (key, *version, record.clone()))),
+                None => drop(oracle.remove(&number.digits())),
+            }
+        }
+    }
+    check_rows(&database, &*store, &oracle);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+    let counted = "SELECT count(*) FROM (SELECT account, count(*) AS numbers FROM number WHERE account IS NOT NULL \
+                   GROUP BY account) AS held JOIN (SELECT account, sum(numbers) AS numbers FROM account_numbers \
+                   GROUP BY account) AS counted USING (account) WHERE held.numbers <> counted.numbers";
+    assert_eq!(database.value(counted), "0");
 }
 
 fn check_owners(oracle: &Oracle, key: PartnerKey, wanted: &[E164], held: &[Ownership]) {

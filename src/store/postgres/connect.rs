@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
-use futures_util::future::join;
 use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,6 +26,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::{Address, SslMode};
 use super::trouble::{reason, trouble};
+use super::unsent::Ahead;
 use crate::store::{Incarnation, StoreError};
 
 /// What every connection is set to, whatever the server's defaults are.
@@ -72,24 +72,11 @@ pub(in crate::store) struct Link {
     pub torn: bool,
     /// Since when its plans are used.
     planned: Instant,
-    /// What its next statement is sent together with, so that it costs no way there
-    /// and back of its own.
-    pub ahead: Mutex<&'static str>,
+    /// What is sent before its next statement.
+    pub ahead: Mutex<Ahead>,
 }
 
 impl Link {
-    /// Sends what is to be sent ahead, and right behind it what `statement` sends.
-    pub async fn behind<T>(&self, statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let ahead = std::mem::take(&mut *self.ahead.lock());
-        if ahead.is_empty() {
-            return statement.await;
-        }
-        // They are sent in the order in which they are first polled.
-        let (sent, done) = join(self.client.batch_execute(ahead), statement).await;
-        sent.map_err(trouble)?;
-        done
-    }
-
     /// Whether the server has warned since this was last asked.
     pub fn warned(&self) -> bool {
         self.warned.swap(false, Ordering::SeqCst)

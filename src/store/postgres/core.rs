@@ -312,12 +312,15 @@ async fn until_gone(mut gone: watch::Receiver<Option<Arc<str>>>) -> StoreError {
     StoreError::Unreachable { reason: reason.unwrap_or_else(|| "it is being closed".into()) }
 }
 
+/// The rows that a statement finds, behind what waits to be sent.
 pub(in crate::store) async fn rows(link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
-    let asked = async {
-        let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
-        link.client.query(&statement, params).await.map_err(trouble)
-    };
-    link.behind(asked).await
+    link.behind(found(link, sql, params)).await
+}
+
+/// The rows that a statement finds now.
+pub(super) async fn found(link: &Link, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+    let statement = link.client.prepare_cached(sql).await.map_err(trouble)?;
+    link.client.query(&statement, params).await.map_err(trouble)
 }
 
 pub(in crate::store) async fn execute(link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {

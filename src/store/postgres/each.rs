@@ -18,7 +18,7 @@ const HOLD: &str = "INSERT INTO holder (partner, number) SELECT $1, unnest($2::b
 const INSERT: &str = concat!(
     "INSERT INTO number (partner, version, number, ",
     values!(),
-    ") SELECT $1, $2, t.* FROM unnest(",
+    ") SELECT $1, t.* FROM unnest(",
     arrays!(),
     ") AS t"
 );
@@ -27,7 +27,7 @@ const UPDATE: &str = concat!(
     set_values!(),
     " FROM (SELECT t.*, (SELECT ctid FROM number AS n WHERE n.partner = $1 AND n.number = t.number) AS place FROM unnest(",
     arrays!(),
-    ") AS t (number, ",
+    ") AS t (version, number, ",
     values!(),
     ") OFFSET 0) AS t WHERE number.ctid = t.place"
 );
@@ -144,13 +144,13 @@ pub(super) struct EachEdits<'a> {
 }
 
 impl<'a> EachEdits<'a> {
-    pub fn of(changes: &'a [RunChange]) -> EachEdits<'a> {
+    pub fn of(changes: &'a [RunChange], version: i64) -> EachEdits<'a> {
         let mut edits = EachEdits::default();
         for change in changes {
             for number in change.run().numbers().map(|number| number.digits() as i64) {
                 match (&change.before, &change.after) {
-                    (None, Some(record)) => edits.come.push((number, number), record),
-                    (Some(_), Some(record)) => edits.stay.push((number, number), record),
+                    (None, Some(record)) => edits.come.push((number, number), version, record),
+                    (Some(_), Some(record)) => edits.stay.push((number, number), version, record),
                     (Some(_), None) => edits.go.push(number),
                     (None, None) => {}
                 }
@@ -159,9 +159,12 @@ impl<'a> EachEdits<'a> {
         edits
     }
 
-    pub fn puts(&'a self, key: &'a i64, version: &'a i64, put: &mut Vec<Put<'a>>) {
-        let head: [&(dyn ToSql + Sync); 2] = [key, version];
-        let values = |rows: &'a ColumnArrays<'a>| head.into_iter().chain(rows.params()).collect();
+    pub fn puts(&'a self, key: &'a i64) -> Vec<Put<'a>> {
+        let mut put = Vec::new();
+        let values = |rows: &'a ColumnArrays<'a>| {
+            let key: &(dyn ToSql + Sync) = key;
+            std::iter::once(key).chain(rows.params()).collect()
+        };
         // Numbers in order, so that two partners after the same numbers wait for
         // each other rather than for ever.
         if let rows @ Some(_) = self.come.count() {
@@ -176,5 +179,6 @@ impl<'a> EachEdits<'a> {
             put.push(Put { sql: DELETE, params: vec![key, &self.go], rows });
             put.push(Put { sql: RELEASE, params: vec![key, &self.go], rows });
         }
+        put
     }
 }

@@ -2,6 +2,7 @@
 //! them.
 
 use futures_util::future::join_all;
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 use super::connect::Link;
@@ -19,32 +20,51 @@ pub(super) struct Put<'a> {
     pub rows: Option<u64>,
 }
 
-/// Sends statements together, checks what each has changed, and returns the sum.
-pub(super) fn puts(core: &Core, link: &Link, put: &[Put<'_>]) -> Result<u64, StoreError> {
-    let changed = core.run(link.behind(async {
-        let mut statements = Vec::with_capacity(put.len());
-        for one in put {
-            statements.push(link.client.prepare_cached(one.sql).await.map_err(trouble)?);
+/// Statements that can be sent.
+pub(super) struct Prepared<'a>(Vec<(Statement, Put<'a>)>);
+
+impl<'a> Prepared<'a> {
+    pub async fn of(link: &Link, puts: Vec<Put<'a>>) -> Result<Prepared<'a>, StoreError> {
+        let mut prepared = Vec::with_capacity(puts.len());
+        for put in puts {
+            prepared.push((link.client.prepare_cached(put.sql).await.map_err(trouble)?, put));
         }
-        // They are sent in the order in which they are first polled: this one.
-        let sent = put.iter().zip(&statements).map(|(one, statement)| link.client.execute(statement, &one.params));
+        Ok(Prepared(prepared))
+    }
+
+    /// Sends them together, all when this is first polled, checks what each has
+    /// changed, and returns the sum.
+    pub async fn send(self, link: &Link) -> Result<u64, StoreError> {
+        let sent = self.0.iter().map(|(statement, put)| link.client.execute(statement, &put.params));
         // All of them, so that the error is that of the first that failed: those
         // after it only say that something had.
         let ended = join_all(sent).await;
-        ended.into_iter().collect::<Result<Vec<u64>, _>>().map_err(trouble)
-    }))?;
-    for (one, changed) in put.iter().zip(&changed) {
-        if one.rows.is_some_and(|rows| rows != *changed) {
-            return Err(corrupt("numbers changed under a write lock".to_owned()));
+        let mut sum = 0;
+        for ((_, put), ended) in self.0.iter().zip(ended) {
+            let changed = ended.map_err(trouble)?;
+            sum += changed;
+            if put.rows.is_some_and(|rows| rows != changed) {
+                return Err(corrupt("numbers changed under a write lock".to_owned()));
+            }
         }
+        Ok(sum)
     }
-    Ok(changed.iter().sum())
+}
+
+/// Sends statements together, behind what waits, checks what each has changed, and
+/// returns the sum.
+pub(super) fn puts(core: &Core, link: &Link, puts: Vec<Put<'_>>) -> Result<u64, StoreError> {
+    core.run(async {
+        let prepared = Prepared::of(link, puts).await?;
+        link.behind(prepared.send(link)).await
+    })
 }
 
 /// Values of several rows, each column in an array of its own, as one statement
 /// takes them.
 #[derive(Default)]
 pub(super) struct ColumnArrays<'a> {
+    version: Vec<i64>,
     pub first: Vec<i64>,
     pub last: Vec<i64>,
     assigned_at: Vec<Option<i64>>,
@@ -64,7 +84,8 @@ pub(super) struct ColumnArrays<'a> {
 }
 
 impl<'a> ColumnArrays<'a> {
-    pub fn push(&mut self, (first, last): Span, record: &'a Record) {
+    pub fn push(&mut self, (first, last): Span, version: i64, record: &'a Record) {
+        self.version.push(version);
         self.first.push(first);
         self.last.push(last);
         self.assigned_at.push(seconds(record.assigned_at));
@@ -88,9 +109,10 @@ impl<'a> ColumnArrays<'a> {
         (!self.first.is_empty()).then_some(self.first.len() as u64)
     }
 
-    /// As `$3` and on: the first numbers, and the values.
-    pub fn params(&self) -> [&(dyn ToSql + Sync); 15] {
+    /// As `$2` and on: the versions, the first numbers, and the values.
+    pub fn params(&self) -> [&(dyn ToSql + Sync); 16] {
         [
+            &self.version,
             &self.first,
             &self.assigned_at,
             &self.expires_at,
@@ -110,7 +132,7 @@ impl<'a> ColumnArrays<'a> {
     }
 }
 
-/// The columns of [`ColumnArrays::params`] behind the first one.
+/// The columns of [`ColumnArrays::params`] behind the first number.
 macro_rules! values {
     () => {
         "assigned_at, expires_at, since, until, cost, state, account, application, trunk, number_type, country, \
@@ -120,26 +142,17 @@ macro_rules! values {
 /// The types of [`ColumnArrays::params`].
 macro_rules! arrays {
     () => {
-        "$3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
+        "$2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], \
          $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[]"
     };
 }
 /// Gives a row the values of another, `t`.
 macro_rules! set_values {
     () => {
-        "SET version = $2, assigned_at = t.assigned_at, expires_at = t.expires_at, since = t.since, \
+        "SET version = t.version, assigned_at = t.assigned_at, expires_at = t.expires_at, since = t.since, \
          until = t.until, cost = t.cost, state = t.state, account = t.account, application = t.application, \
          trunk = t.trunk, number_type = t.number_type, country = t.country, region = t.region, \
          currency = t.currency, tags = t.tags"
     };
 }
 pub(super) use {arrays, set_values, values};
-
-impl ColumnArrays<'_> {
-    /// Lets the last row end with another number.
-    pub fn end_at(&mut self, last: i64) {
-        if let Some(end) = self.last.last_mut() {
-            *end = last;
-        }
-    }
-}

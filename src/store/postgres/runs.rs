@@ -18,8 +18,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::connect::Link;
-use super::core::{Core, rows};
+use super::core::{Core, found};
 use super::put::{ColumnArrays, Put, arrays, set_values, values};
+use super::unsent::Unsent;
 use crate::domain::runs::Group;
 use crate::domain::{NumberRun, PartnerKey, Record, RunChange};
 use crate::store::rows::*;
@@ -36,7 +37,7 @@ const TOGETHER_MAX: usize = 200;
 const INSERT: &str = concat!(
     "INSERT INTO number_run (partner, version, first, ",
     values!(),
-    ", last) SELECT $1, $2, t.* FROM unnest(",
+    ", last) SELECT $1, t.* FROM unnest(",
     arrays!(),
     ", $18::bigint[]) AS t"
 );
@@ -46,7 +47,7 @@ const REPLACE: &str = concat!(
     " FROM (SELECT t.*, (SELECT ctid FROM number_run AS r WHERE r.partner = $1 AND r.first = t.first AND r.last = t.last) \
      AS place FROM unnest(",
     arrays!(),
-    ", $18::bigint[]) AS t (first, ",
+    ", $18::bigint[]) AS t (version, first, ",
     values!(),
     ", last) OFFSET 0) AS t WHERE number_run.ctid = t.place"
 );
@@ -104,9 +105,16 @@ pub(super) struct RunRows {
     looked_up: BTreeMap<i64, i64>,
 }
 
+/// The values of a row.
+struct RowValues {
+    span: Span,
+    version: i64,
+    record: Record,
+}
+
 /// What becomes of the rows that have some numbers.
 #[derive(Default)]
-pub(super) struct RunEdits<'a> {
+pub(super) struct RunEdits {
     /// Pieces of rows that become rows, and the first numbers of those rows.
     origins: Vec<i64>,
     split_firsts: Vec<i64>,
@@ -115,9 +123,13 @@ pub(super) struct RunEdits<'a> {
     moved: Vec<i64>,
     moved_lasts: Vec<i64>,
     deleted: Vec<i64>,
-    replaced: ColumnArrays<'a>,
-    come: ColumnArrays<'a>,
-    /// Rows of holders that go, end elsewhere, and come.
+    replaced: Vec<RowValues>,
+    come: Vec<RowValues>,
+}
+
+/// What becomes of rows of holders: they go, end elsewhere, and come.
+#[derive(Default)]
+pub(super) struct HolderEdits {
     released: Vec<i64>,
     held_until: (Vec<i64>, Vec<i64>),
     held: (Vec<i64>, Vec<i64>),
@@ -148,11 +160,12 @@ impl RunRows {
                 true => neighbours(&spans),
                 false => in_known_groups(core, link, neighbours(&spans))?,
             };
-            let (holders, found) = core.run(async {
+            let waits = |unsent: &Unsent| unsent.has_numbers(spans.iter().copied());
+            let (holders, found) = core.run(link.behind_if(waits, async {
                 let around: [&(dyn ToSql + Sync); 2] = [&before, &behind];
                 let params: [&(dyn ToSql + Sync); 3] = [&key.0, &firsts, &lasts];
-                let holders = rows(link, HOLDERS, &around);
-                let found = rows(link, &own, &params);
+                let holders = found(link, HOLDERS, &around);
+                let found = found(link, &own, &params);
                 if some.len() <= TOGETHER_MAX {
                     let (holders, found) = join(holders, found).await;
                     return Ok((holders?, found?));
@@ -160,7 +173,7 @@ impl RunRows {
                 let holders = holders.await?;
                 let ours = holders.iter().any(|row| matches!(row.int(2), Ok(partner) if partner == key.0));
                 Ok((holders, if ours { found.await? } else { Vec::new() }))
-            })?;
+            }))?;
             self.looked_up.extend(spans);
             self.note_held(&holders, key)?;
             let (claims, holdings) = (Claims::read(&found)?, Claims::read(&holders)?);
@@ -207,9 +220,10 @@ impl RunRows {
         if unknown.is_empty() {
             return Ok(());
         }
-        let (firsts, lasts): (Vec<i64>, Vec<i64>) = unknown.into_iter().unzip();
+        let waits = |unsent: &Unsent| unsent.has_numbers(unknown.iter().copied());
+        let (firsts, lasts): (Vec<i64>, Vec<i64>) = unknown.iter().copied().unzip();
         let sql = format!("SELECT first, last, version {ROWS}");
-        let found = core.rows(link, &sql, &[&key.0, &firsts, &lasts])?;
+        let found = core.run(link.behind_if(waits, found(link, &sql, &[&key.0, &firsts, &lasts])))?;
         let claims = Claims::read(&found)?;
         self.note_rows(&claims);
         for run in unread {
@@ -231,7 +245,7 @@ impl RunRows {
     ///
     /// # Errors
     /// `Corrupt` if the rows do not have the numbers that the changes say.
-    pub fn edits<'a>(&mut self, changes: &'a [RunChange]) -> Result<RunEdits<'a>, StoreError> {
+    pub fn edits(&mut self, changes: &[RunChange], version: i64) -> Result<RunEdits, StoreError> {
         let mut edits = RunEdits::default();
         // The last numbers of the rows from which numbers are taken.
         let mut cut: BTreeMap<i64, i64> = BTreeMap::new();
@@ -257,7 +271,7 @@ impl RunRows {
                 && *row == (run.first, run.last)
                 && self.rows.get(&run.first).is_some_and(|known| known.origin == run.first)
             {
-                edits.replaced.push(*row, record);
+                edits.replaced.push(RowValues { span: *row, version, record: record.clone() });
                 written = Some((*row, record, false));
                 continue;
             }
@@ -268,13 +282,13 @@ impl RunRows {
             written = match written {
                 Some(((first, _), record, pending)) if continued => {
                     match pending {
-                        true => edits.come.end_at(run.last),
+                        true => edits.come.iter_mut().last().into_iter().for_each(|row| row.span.1 = run.last),
                         false => drop(grown.insert(first, run.last)),
                     }
                     Some(((first, run.last), record, pending))
                 }
                 _ => {
-                    edits.come.push((run.first, run.last), record);
+                    edits.come.push(RowValues { span: (run.first, run.last), version, record: record.clone() });
                     Some(((run.first, run.last), record, true))
                 }
             };
@@ -296,7 +310,7 @@ impl RunRows {
     }
 
     /// Notes the pieces of rows that were cut as rows, and what came.
-    fn note(&mut self, edits: &mut RunEdits<'_>, cut: BTreeMap<i64, i64>, grown: BTreeMap<i64, i64>) {
+    fn note(&mut self, edits: &mut RunEdits, cut: BTreeMap<i64, i64>, grown: BTreeMap<i64, i64>) {
         for (origin, end) in cut {
             let mut begins = false;
             for (&first, known) in self.rows.range_mut(origin..=end).filter(|(_, known)| known.origin == origin) {
@@ -323,7 +337,7 @@ impl RunRows {
             edits.moved_lasts.push(last);
             self.rows.insert(first, KnownRow { last, origin: first });
         }
-        for (&first, &last) in edits.come.first.iter().zip(&edits.come.last) {
+        for (first, last) in edits.come.iter().map(|row| row.span) {
             self.rows.insert(first, KnownRow { last, origin: first });
         }
     }
@@ -343,23 +357,24 @@ impl RunRows {
         self.looked_up.range(..=first).next_back().is_some_and(|(_, end)| *end >= last)
     }
 
-    /// Adds what becomes of the rows of holders, if any number comes or goes.
+    /// What becomes of the rows of holders, if any number comes or goes.
     pub fn hold(
         &mut self,
         core: &Core,
         link: &Link,
         key: PartnerKey,
         changes: &[RunChange],
-        edits: &mut RunEdits<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<HolderEdits, StoreError> {
+        let mut edits = HolderEdits::default();
         let (come, go) = (spans(changes, (false, true)), spans(changes, (true, false)));
         if come.is_empty() && go.is_empty() {
-            return Ok(());
+            return Ok(edits);
         }
         let spans: Vec<Span> = come.iter().chain(&go).copied().collect();
         if !spans.iter().all(|span| self.looked_up(*span)) {
             let (before, behind) = neighbours(&spans);
-            let found = core.rows(link, HOLDERS, &[&before, &behind])?;
+            // Holders are sent at once.
+            let found = core.run(link.behind_if(|_| false, found(link, HOLDERS, &[&before, &behind])))?;
             self.note_held(&found, key)?;
         }
         // With the neighbours, since neighbours of one partner are one row.
@@ -375,43 +390,79 @@ impl RunRows {
         let (stay, come): (Vec<Span>, Vec<Span>) =
             changed.map(|(&first, &last)| (first, last)).partition(|(first, _)| held.contains_key(first));
         (edits.held_until, edits.held) = (stay.into_iter().unzip(), come.into_iter().unzip());
-        Ok(())
+        Ok(edits)
     }
 }
 
-impl<'a> RunEdits<'a> {
-    /// The statements, in the order in which they must be sent: what shrinks comes
-    /// before what needs its place.
-    pub fn puts(&'a self, key: &'a i64, version: &'a i64, put: &mut Vec<Put<'a>>) {
-        let mut add = |sql: &'static str, count: usize, params: Vec<&'a (dyn ToSql + Sync)>| {
-            if count > 0 {
-                put.push(Put { sql, params, rows: Some(count as u64) });
-            }
-        };
-        // Numbers in order, so that two partners after the same numbers wait for
-        // each other rather than for ever.
-        add(RELEASE, self.released.len(), vec![key, &self.released]);
-        add(HOLD_UNTIL, self.held_until.0.len(), vec![key, &self.held_until.0, &self.held_until.1]);
-        add(HOLD, self.held.0.len(), vec![key, &self.held.0, &self.held.1]);
-        add(SPLIT, self.origins.len(), vec![key, &self.origins, &self.split_firsts, &self.split_lasts]);
-        self.put_values(REPLACE, &self.replaced, key, version, &mut add);
-        // A replaced row may have got further numbers.
-        add(MOVE_END, self.moved.len(), vec![key, &self.moved, &self.moved_lasts]);
-        add(DELETE, self.deleted.len(), vec![key, &self.deleted]);
-        self.put_values(INSERT, &self.come, key, version, &mut add);
+impl HolderEdits {
+    /// Numbers in order, so that two partners after the same numbers wait for
+    /// each other rather than for ever.
+    pub fn puts<'a>(&'a self, key: &'a i64) -> Vec<Put<'a>> {
+        let HolderEdits { released, held_until, held } = self;
+        let all: [(&str, usize, Vec<&(dyn ToSql + Sync)>); 3] = [
+            (RELEASE, released.len(), vec![key, released]),
+            (HOLD_UNTIL, held_until.0.len(), vec![key, &held_until.0, &held_until.1]),
+            (HOLD, held.0.len(), vec![key, &held.0, &held.1]),
+        ];
+        let some = all.into_iter().filter(|(_, count, _)| *count > 0);
+        some.map(|(sql, count, params)| Put { sql, params, rows: Some(count as u64) }).collect()
+    }
+}
+
+/// Rows as statements take their values.
+pub(super) struct SentRows<'a> {
+    replaced: ColumnArrays<'a>,
+    come: ColumnArrays<'a>,
+}
+
+impl RunEdits {
+    /// The numbers of all rows that it changes.
+    pub fn touched(&self) -> impl Iterator<Item = Span> {
+        let moved = self.moved.iter().zip(&self.moved_lasts);
+        let split = self.split_firsts.iter().zip(&self.split_lasts);
+        let ends = moved.chain(split).map(|(first, last)| (*first, *last));
+        let values = self.replaced.iter().chain(&self.come).map(|row| row.span);
+        self.deleted.iter().map(|first| (*first, *first)).chain(ends).chain(values)
     }
 
-    fn put_values(
-        &'a self,
-        sql: &'static str,
-        rows: &'a ColumnArrays<'a>,
-        key: &'a i64,
-        version: &'a i64,
-        add: &mut impl FnMut(&'static str, usize, Vec<&'a (dyn ToSql + Sync)>),
-    ) {
-        let head: [&(dyn ToSql + Sync); 2] = [key, version];
-        let values = head.into_iter().chain(rows.params()).chain([&rows.last as &(dyn ToSql + Sync)]);
-        add(sql, rows.first.len(), values.collect());
+    /// Adds what becomes of other rows.
+    pub fn append(&mut self, other: RunEdits) {
+        self.origins.extend(other.origins);
+        self.split_firsts.extend(other.split_firsts);
+        self.split_lasts.extend(other.split_lasts);
+        self.moved.extend(other.moved);
+        self.moved_lasts.extend(other.moved_lasts);
+        self.deleted.extend(other.deleted);
+        self.replaced.extend(other.replaced);
+        self.come.extend(other.come);
+    }
+
+    pub fn sent(&self) -> SentRows<'_> {
+        fn arrays(rows: &[RowValues]) -> ColumnArrays<'_> {
+            let mut arrays = ColumnArrays::default();
+            rows.iter().for_each(|row| arrays.push(row.span, row.version, &row.record));
+            arrays
+        }
+        SentRows { replaced: arrays(&self.replaced), come: arrays(&self.come) }
+    }
+
+    /// The statements, in the order in which they must be sent: what shrinks comes
+    /// before what needs its place.
+    pub fn puts<'a>(&'a self, key: &'a i64, rows: &'a SentRows<'a>, put: &mut Vec<Put<'a>>) {
+        let values = |rows: &'a ColumnArrays<'a>| {
+            let key: &(dyn ToSql + Sync) = key;
+            std::iter::once(key).chain(rows.params()).chain([&rows.last as _]).collect()
+        };
+        let all: [(&str, usize, Vec<&(dyn ToSql + Sync)>); 5] = [
+            (SPLIT, self.origins.len(), vec![key, &self.origins, &self.split_firsts, &self.split_lasts]),
+            (REPLACE, self.replaced.len(), values(&rows.replaced)),
+            // A replaced row may have got further numbers.
+            (MOVE_END, self.moved.len(), vec![key, &self.moved, &self.moved_lasts]),
+            (DELETE, self.deleted.len(), vec![key, &self.deleted]),
+            (INSERT, self.come.len(), values(&rows.come)),
+        ];
+        let some = all.into_iter().filter(|(_, count, _)| *count > 0);
+        put.extend(some.map(|(sql, count, params)| Put { sql, params, rows: Some(count as u64) }));
     }
 }
 

@@ -41,6 +41,18 @@ pub(in crate::store) struct PgSql<'c> {
     pub link: &'c Link,
 }
 
+impl PgSql<'_> {
+    async fn rows(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {
+        let client = &self.link.client;
+        let statement = client.prepare_cached(&placed(sql)).await.map_err(trouble)?;
+        let mut rows = pin!(client.query_raw(&statement, values).await.map_err(trouble)?);
+        while let Some(row) = rows.try_next().await.map_err(trouble)?
+            && take(&row)?
+        {}
+        Ok(())
+    }
+}
+
 /// A statement with this engine's placeholders.
 fn placed(sql: &str) -> String {
     sql.replace('?', "$")
@@ -61,24 +73,25 @@ impl Sql for PgSql<'_> {
 
     fn run_all(&self, statements: &[(&str, Vec<SqlValue<'_>>)]) -> Result<u64, StoreError> {
         let sql: Vec<String> = statements.iter().map(|(sql, _)| placed(sql)).collect();
-        let put: Vec<Put<'_>> = sql
-            .iter()
-            .zip(statements)
-            .map(|(sql, (_, values))| Put { sql, params: values.iter().map(|value| value as _).collect(), rows: None })
-            .collect();
-        puts(self.core, self.link, &put)
+        let all = sql.iter().zip(statements).map(|(sql, (_, values))| Put {
+            sql,
+            params: values.iter().map(|value| value as _).collect(),
+            rows: None,
+        });
+        puts(self.core, self.link, all.collect())
     }
 
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {
-        self.core.run(self.link.behind(async {
-            let client = &self.link.client;
-            let statement = client.prepare_cached(&placed(sql)).await.map_err(trouble)?;
-            let mut rows = pin!(client.query_raw(&statement, values).await.map_err(trouble)?);
-            while let Some(row) = rows.try_next().await.map_err(trouble)?
-                && take(&row)?
-            {}
-            Ok(())
-        }))
+        self.core.run(self.link.behind(self.rows(sql, values, take)))
+    }
+
+    fn run_later(&self, name: &str, sql: &str, values: &[SqlValue<'_>]) -> Result<(), StoreError> {
+        self.link.ahead.lock().own.add_statement(name, placed(sql), values);
+        Ok(())
+    }
+
+    fn query_named(&self, name: &str, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {
+        self.core.run(self.link.behind_if(|unsent| unsent.has_name(name), self.rows(sql, values, take)))
     }
 
     fn lease(&self, name: &str, holder: &str, seconds: i64) -> Result<Leased, StoreError> {

@@ -9,21 +9,22 @@
 use std::sync::Arc;
 
 use futures_util::future::join3;
+use parking_lot::MutexGuard;
 
 use super::core::{COMMIT, Core, Params, PooledConnection};
 use super::each::{self, EachEdits};
-use super::put::{Put, puts};
-use super::runs::{RunEdits, RunRows};
+use super::put::puts;
+use super::runs::RunRows;
 use super::schema::{FORM_LOCK, TableForm};
 use super::sql::PgSql;
-use super::trouble::{commit_failure, trouble};
+use super::trouble::{commit_failure, trouble, uncommitted};
+use super::unsent::Ahead;
 use crate::domain::change::GENESIS;
 use crate::domain::{Group, KeptDigest, NumberRun, Partner, PartnerKey, RunChange, Time};
 use crate::store::group::{CommitFailure, Engine, Written};
-use crate::store::log::Encoded;
 use crate::store::rows::*;
 use crate::store::sql::{Sql, bind};
-use crate::store::transaction::{LogDraft, Moved, NumberRows, OpenPartner, SqlTransaction};
+use crate::store::transaction::{EntryRow, LogDraft, Moved, NumberRows, OpenPartner, SqlTransaction};
 use crate::store::{Abort, LogEntry, OwnedRun, StoreError, Transaction, WriteTarget};
 
 /// How many runs of numbers are written in one statement.
@@ -32,10 +33,6 @@ const STEP: usize = 5_000;
 /// How many partners can be created between two takeovers without meeting keys
 /// of the next.
 const KEYS_A_TIMELINE: i64 = 1_000_000;
-
-const SAVEPOINT: &str = "SAVEPOINT draft";
-const RELEASE: &str = "RELEASE draft";
-const RELEASE_AND_SAVEPOINT: &str = "RELEASE draft; SAVEPOINT draft";
 
 /// A partner's writers, of whom a group at a time has a session.
 pub(super) struct Lane {
@@ -81,13 +78,9 @@ impl Lane {
         Ok(written)
     }
 
-    /// Changes what is sent ahead of the next statement; what it was.
-    fn send_ahead(&self, change: impl FnOnce(&'static str) -> &'static str) -> &'static str {
-        let Some(session) = &self.session else { return "" };
-        let mut ahead = session.link.ahead.lock();
-        let before = *ahead;
-        *ahead = change(before);
-        before
+    /// What was not sent.
+    fn ahead(&self) -> Option<MutexGuard<'_, Ahead>> {
+        Some(self.session.as_ref()?.link.ahead.lock())
     }
 
     /// Runs a statement that ends something; if it fails, so has all.
@@ -150,33 +143,35 @@ impl Engine for Lane {
 
     fn rollback(&mut self) -> Result<(), StoreError> {
         let Some(mut session) = self.session.take() else { return Ok(()) };
+        *session.link.ahead.lock() = Ahead::default();
         self.core.batch(&session.link, "ROLLBACK")?;
         session.link.torn = false;
         Ok(())
     }
 
-    /// Sent with the first statement of the draft.
+    /// Sent with the first write of the draft that is sent.
     fn savepoint(&mut self) -> Result<(), StoreError> {
-        self.send_ahead(|ahead| if ahead.is_empty() { SAVEPOINT } else { RELEASE_AND_SAVEPOINT });
+        if let Some(mut ahead) = self.ahead() {
+            ahead.savepoint();
+        }
         Ok(())
     }
 
-    /// Sent with the next member's savepoint, or with the commit.
     fn keep(&mut self) -> Result<(), StoreError> {
-        self.send_ahead(|ahead| if ahead == SAVEPOINT { "" } else { RELEASE });
+        if let Some(mut ahead) = self.ahead() {
+            ahead.keep();
+        }
         Ok(())
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {
-        // Where the draft sent nothing, its savepoint was not sent either.
-        match self.send_ahead(|ahead| if ahead == RELEASE_AND_SAVEPOINT { RELEASE } else { "" }) {
-            "" => self.end("ROLLBACK TO draft; RELEASE draft"),
-            _ => Ok(()),
-        }
+        let sent = self.ahead().is_some_and(|mut ahead| ahead.undo());
+        if sent { self.end("ROLLBACK TO draft; RELEASE draft") } else { Ok(()) }
     }
 
     fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure> {
         let session = self.session.as_mut()?;
+        session.lost = session.lost.take().or(session.link.ahead.lock().failed.take());
         if let Some(Abort::Store(StoreError::Unreachable { reason })) = draft {
             session.lost.get_or_insert(CommitFailure::Unreachable { reason: reason.clone() });
         }
@@ -199,6 +194,8 @@ impl Engine for Lane {
         if let Some(failure) = session.lost {
             return Err(failure);
         }
+        // Before the commit is sent it is known whether all rows were as they were read.
+        self.core.run(session.link.flush()).map_err(|error| uncommitted(&error))?;
         self.core.batch(&session.link, COMMIT).map_err(commit_failure)?;
         session.link.torn = false;
         // A wait for a standby that was given up is told as a warning; the
@@ -210,15 +207,6 @@ impl Engine for Lane {
     }
 }
 
-/// What becomes of the rows of numbers.
-enum NumberEdits<'a> {
-    Each(Box<EachEdits<'a>>),
-    Runs(Box<RunEdits<'a>>),
-}
-
-const PARTS: &str = "INSERT INTO change_part (partner, version, part, subject, body) \
-                     SELECT $1, $2, * FROM unnest($3::bigint[], $4::bigint[], $5::text[])";
-
 /// The rows of numbers in one write.
 struct PgNumbers {
     form: TableForm,
@@ -226,55 +214,37 @@ struct PgNumbers {
 }
 
 impl PgNumbers {
-    /// What becomes of the rows of some changes, which the tally counts.
-    fn edits<'c>(
-        &mut self,
-        PgSql { core, link }: &PgSql<'_>,
-        log: &mut LogDraft,
-        changes: &'c [RunChange],
-    ) -> Result<NumberEdits<'c>, StoreError> {
-        let key = log.head.key;
-        let edits = match self.form {
+    /// Writes rows and log of some changes, sorted, each number once.
+    fn put_some(&mut self, sql: &PgSql<'_>, log: &mut LogDraft, changes: &[RunChange]) -> Result<(), StoreError> {
+        let PgSql { core, link } = *sql;
+        let (key, version) = (log.head.key, log.version() as i64);
+        match self.form {
             TableForm::Each => {
                 each::read_stored(core, link, key, changes, &mut log.tally)?;
-                NumberEdits::Each(Box::new(EachEdits::of(changes)))
+                puts(core, link, EachEdits::of(changes, version).puts(&key.0))?;
             }
             TableForm::Runs => {
                 self.runs.read_stored(core, link, key, changes, &mut log.tally)?;
-                let mut edits = self.runs.edits(changes)?;
-                self.runs.hold(core, link, key, changes, &mut edits)?;
-                NumberEdits::Runs(Box::new(edits))
+                let rows = self.runs.edits(changes, version)?;
+                let holders = self.runs.hold(core, link, key, changes)?;
+                let holders = holders.puts(&key.0);
+                if !holders.is_empty() {
+                    puts(core, link, holders)?;
+                }
+                link.add_rows(core, key.0, rows, changes)?;
             }
-        };
-        log.tally.runs(changes, log.version());
-        Ok(edits)
-    }
-
-    /// Writes rows and log of some changes, sorted, each number once.
-    fn put_some(&mut self, sql: &PgSql<'_>, log: &mut LogDraft, changes: &[RunChange]) -> Result<(), StoreError> {
-        let edits = self.edits(sql, log, changes)?;
-        let (key, version) = (log.head.key.0, log.version() as i64);
-        let (losers, lost_at): (Vec<&str>, Vec<i64>) =
-            log.losses(changes).into_iter().map(|(account, at)| (account, at.seconds())).unzip();
-        let (mut parts, mut subjects, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, Encoded { subject, body }) in log.parts(changes) {
-            parts.push(at);
-            subjects.push(subject);
-            bodies.push(body);
         }
-        let mut put = Vec::new();
-        match &edits {
-            NumberEdits::Each(edits) => edits.puts(&key, &version, &mut put),
-            NumberEdits::Runs(edits) => edits.puts(&key, &version, &mut put),
+        log.tally.runs(changes, version as u64);
+        let mut ahead = link.ahead.lock();
+        for (account, at) in log.losses(changes) {
+            ahead.own.add_loss(account, at.seconds());
         }
-        if !losers.is_empty() {
-            let sql = "UPDATE account SET lost_at = greatest(lost_at, t.at) FROM ( \
-                       SELECT at, (SELECT ctid FROM account AS a WHERE a.partner = $1 AND a.auth_id = t.auth_id) AS place \
-                       FROM unnest($2::text[], $3::bigint[]) AS t (auth_id, at) OFFSET 0) AS t WHERE account.ctid = t.place";
-            put.push(Put { sql, params: vec![&key, &losers, &lost_at], rows: None });
+        for part in log.parts(changes) {
+            ahead.own.add_part(key.0, version, part);
         }
-        put.push(Put { sql: PARTS, params: vec![&key, &version, &parts, &subjects, &bodies], rows: None });
-        puts(sql.core, sql.link, &put).map(|_| ())
+        let large = ahead.own.is_large();
+        drop(ahead);
+        if large { core.run(link.flush()) } else { Ok(()) }
     }
 }
 
@@ -307,6 +277,11 @@ impl NumberRows<PgSql<'_>> for PgNumbers {
             TableForm::Each => each::owners(sql.core, sql.link, key, wanted),
             TableForm::Runs => self.runs.owners(sql.core, sql.link, key, wanted),
         }
+    }
+
+    fn put_entry(&mut self, sql: &PgSql<'_>, row: EntryRow<'_>) -> Result<(), StoreError> {
+        sql.link.ahead.lock().own.add_entry(row);
+        Ok(())
     }
 
     fn put(&mut self, sql: &PgSql<'_>, log: &mut LogDraft, changes: &[RunChange]) -> Result<(), StoreError> {

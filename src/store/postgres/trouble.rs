@@ -76,6 +76,24 @@ pub(super) fn commit_failure(error: StoreError) -> CommitFailure {
     }
 }
 
+/// What an error before the commit means for all whose writes it takes back.
+pub(super) fn uncommitted(error: &StoreError) -> CommitFailure {
+    match error {
+        StoreError::Full => CommitFailure::Full,
+        StoreError::ReadOnly { reason } => CommitFailure::ReadOnly { reason: reason.clone() },
+        StoreError::Unreachable { reason } => CommitFailure::Unreachable { reason: reason.clone() },
+        StoreError::Busy | StoreError::Again { .. } => CommitFailure::Busy,
+        error => {
+            tracing::error!(error = error as &dyn std::error::Error, "a group of writes was taken back");
+            let said = match error {
+                StoreError::Postgres(error) => reason(error),
+                error => error.to_string(),
+            };
+            CommitFailure::Failed { reason: said.into() }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

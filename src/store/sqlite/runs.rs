@@ -19,7 +19,7 @@ use crate::store::log::Encoded;
 use crate::store::rows::*;
 use crate::store::runs::{COUNTS_INTEGRITY, ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
 use crate::store::sql::{Sql, bind};
-use crate::store::transaction::{LogDraft, NumberRows};
+use crate::store::transaction::{EntryRow, LogDraft, NumberRows};
 use crate::store::{OwnedRun, Ownership, StoreError};
 
 /// What `verify` counts, and what is wrong if there is any.
@@ -167,6 +167,24 @@ impl NumberRows<SqliteSql<'_>> for RunWriter {
         wanted: &[NumberRun],
     ) -> Result<Vec<OwnedRun>, StoreError> {
         owners(sql.connection, key, wanted)
+    }
+
+    fn put_entry(&mut self, sql: &SqliteSql<'_>, row: EntryRow<'_>) -> Result<(), StoreError> {
+        let EntryRow { partner, version, entry, entities, previous, digest, row_digest } = row;
+        let (actor, request_id, verb) = (entry.actor.to_string(), entry.request_id.as_ref(), entry.verb.as_str());
+        sql.run(
+            "INSERT INTO change (partner, version, at, actor, request_id, verb, entities, previous) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            bind![partner, version, entry.at, actor, request_id, verb, entities, previous],
+        )?;
+        let moved = sql.run(
+            "UPDATE partner SET version = ?2, head = ?3, row_digest = ?4 WHERE partner = ?1",
+            bind![partner, version, digest, row_digest],
+        )?;
+        match moved {
+            1 => Ok(()),
+            _ => Err(corrupt(format!("partner {partner} is gone"))),
+        }
     }
 
     fn put(&mut self, sql: &SqliteSql<'_>, log: &mut LogDraft, changes: &[RunChange]) -> Result<(), StoreError> {
