@@ -121,7 +121,7 @@ impl Drop for Server {
 /// server and asking them in turn: as many requests at a time, however many
 /// servers there are.
 pub fn ask(servers: &[&Server], token: &str, clients: u64, seconds: u64, path: fn(&mut Random) -> String) -> f64 {
-    ask_as("PA_1", servers, token, clients, seconds, path)
+    ask_as("PA_1", servers, token, clients, seconds, &path)
 }
 
 /// The same for any partner.
@@ -131,7 +131,7 @@ pub fn ask_as(
     token: &str,
     clients: u64,
     seconds: u64,
-    path: fn(&mut Random) -> String,
+    path: &(dyn Fn(&mut Random) -> String + Sync),
 ) -> f64 {
     let answers = AtomicU64::new(0);
     let begun = Instant::now();

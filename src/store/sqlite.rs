@@ -360,9 +360,9 @@ impl SqliteStore {
         self.health.undamaged(target)?;
         let result = self.writers.member(|writer| {
             let sql = SqliteSql { connection: &writer.connection, health: &self.health };
-            let partner = open_partner(&sql, target)?;
+            let mut partner = open_partner(&sql, target)?;
             let mut transaction =
-                SqlTransaction::begin(sql, RunWriter::default(), target, &partner, (at, entry.clone()))?;
+                SqlTransaction::begin(sql, RunWriter::default(), target, &mut partner, (at, entry.clone()))?;
             draft(&mut transaction)?;
             Ok(transaction.finish()?.0)
         });
@@ -464,7 +464,8 @@ fn open_partner(sql: &SqliteSql<'_>, target: &WriteTarget) -> Result<OpenPartner
     );
     let found = sql.first(query, bind![*key], |row| {
         let (head, last) = (read_head(row)?, time_if(row.int_if(3)?)?);
-        Ok(OpenPartner { head, row_digest: read_row_digest(row, 4, &head), last, partner: read_partner(row, 5).ok() })
+        let (row_digest, partner) = (read_row_digest(row, 4, &head), read_partner(row, 5).ok());
+        Ok(OpenPartner { head, row_digest, last, partner, known: Default::default() })
     })?;
     found.ok_or_else(|| corrupt(format!("partner {key} is gone")))
 }
@@ -600,6 +601,9 @@ fn connect_bare(path: &Path, access: FileAccess) -> rusqlite::Result<Connection>
         }
     };
     connection.busy_timeout(BUSY)?;
+    // A plan that may depend on a value is made again for each value: of a write's time
+    // an eighth.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 

@@ -4,7 +4,7 @@
 //! It is the same on both engines but for the rows of numbers ([`NumberRows`]).
 //! The partner is locked, or its database is, before this begins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::beside::SideRows;
 use super::entities::{ACCOUNTS, ACKNOWLEDGEMENTS, APPLICATIONS, EntityTable, KEYS, SETTINGS, TRUNKS, entity_row};
@@ -33,13 +33,34 @@ pub(super) struct OpenPartner {
     pub last: Option<Time>,
     /// What its row says, where that can be read.
     pub partner: Option<Partner>,
+    pub known: KnownEntities,
 }
+
+/// Entities as the writes of one transaction have read them.
+#[derive(Default)]
+pub(super) struct KnownEntities {
+    accounts: EntitiesById<Account>,
+    applications: EntitiesById<Application>,
+    trunks: EntitiesById<Trunk>,
+    settings: EntitiesById<Setting>,
+}
+
+type EntitiesById<T> = HashMap<String, Option<T>>;
+
+/// How many entities of a kind are kept.
+const KNOWN_MAX: usize = 1_000;
 
 impl OpenPartner {
     /// One that the write creates.
     pub fn new() -> OpenPartner {
         let head = LogHead { key: PartnerKey(0), version: 0, digest: GENESIS };
-        OpenPartner { head, row_digest: KeptDigest::Sealed(RowDigest::default()), last: None, partner: None }
+        OpenPartner {
+            head,
+            row_digest: KeptDigest::Sealed(RowDigest::default()),
+            last: None,
+            partner: None,
+            known: KnownEntities::default(),
+        }
     }
 }
 
@@ -121,6 +142,7 @@ pub(super) struct Moved {
     pub row_digest: Option<Vec<u8>>,
     pub at: Time,
     pub partner: Option<Partner>,
+    pub known: KnownEntities,
 }
 
 pub(super) struct SqlTransaction<S, N> {
@@ -132,6 +154,8 @@ pub(super) struct SqlTransaction<S, N> {
     /// The digest of the partner's rows as it was.
     row_digest: KeptDigest,
     log: LogDraft,
+    /// Empty once the write has put an entity.
+    known: KnownEntities,
     entities: Vec<EntityChange>,
     /// Whether anything was put beside the log.
     beside: bool,
@@ -142,7 +166,7 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
         sql: S,
         numbers: N,
         target: &WriteTarget,
-        partner: &OpenPartner,
+        partner: &mut OpenPartner,
         (at, entry): (Time, Option<LogEntry>),
     ) -> Result<SqlTransaction<S, N>, Abort> {
         let taken = "SELECT 1 FROM partner WHERE auth_id = ?1";
@@ -155,13 +179,16 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
         let (tally, chain, entities) = Default::default();
         let log = LogDraft { at, entry, head: partner.head, tally, chain, parts: 0 };
         let creating = matches!(target, WriteTarget::New(_));
+        // A write that ends without a change leaves nothing known, which costs the
+        // next one its reads.
+        let known = std::mem::take(&mut partner.known);
         let (row_digest, partner) = (partner.row_digest, partner.partner.clone());
-        Ok(SqlTransaction { sql, numbers, creating, partner, row_digest, log, entities, beside: false })
+        Ok(SqlTransaction { sql, numbers, creating, partner, row_digest, log, known, entities, beside: false })
     }
 
     /// Writes the log entry, if anything was put, and moves the partner on.
     pub fn finish(self) -> Result<(Written, Option<Moved>), StoreError> {
-        let SqlTransaction { mut sql, mut numbers, partner, row_digest, log, entities, beside, .. } = self;
+        let SqlTransaction { mut sql, mut numbers, partner, row_digest, log, known, entities, beside, .. } = self;
         if log.parts == 0 && entities.is_empty() {
             return Ok((Written { version: None, anything: beside }, None));
         }
@@ -189,7 +216,7 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
             sql.put_audit(&audit)?;
         }
         let head = LogHead { key, version, digest };
-        Ok((Written { version: Some(version), anything: true }, Some(Moved { head, row_digest, at, partner })))
+        Ok((Written { version: Some(version), anything: true }, Some(Moved { head, row_digest, at, partner, known })))
     }
 
     fn partner_key(&self) -> PartnerKey {
@@ -207,6 +234,25 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
         let sql = format!("SELECT {columns} FROM {table} WHERE partner = ?1 AND {name} = ?2");
         // Changes of entities are sent at once, whatever the name.
         self.sql.first_named(table, &sql, bind![self.partner_key(), id], read)
+    }
+
+    /// The same of one that writes read again and again.
+    fn known<T: Clone>(
+        &mut self,
+        kind: impl Fn(&mut KnownEntities) -> &mut EntitiesById<T>,
+        table: EntityTable,
+        id: &str,
+        read: impl Fn(&dyn RowCells) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if let Some(known) = kind(&mut self.known).get(id) {
+            return Ok(known.clone());
+        }
+        let found = self.entity(table, id, read)?;
+        let known = kind(&mut self.known);
+        if self.entities.is_empty() && known.len() < KNOWN_MAX {
+            known.insert(id.to_owned(), found.clone());
+        }
+        Ok(found)
     }
 
     /// Notes that something is put beside the log.
@@ -234,15 +280,15 @@ impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
     }
 
     fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
-        self.entity(ACCOUNTS, id.as_str(), |row| read_account(row, 0))
+        self.known(|known| &mut known.accounts, ACCOUNTS, id.as_str(), |row| read_account(row, 0))
     }
 
     fn application(&mut self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        self.entity(APPLICATIONS, id.as_str(), |row| read_application(row, 0))
+        self.known(|known| &mut known.applications, APPLICATIONS, id.as_str(), |row| read_application(row, 0))
     }
 
     fn trunk(&mut self, id: &TrunkId) -> Result<Option<Trunk>, StoreError> {
-        self.entity(TRUNKS, id.as_str(), |row| read_trunk(row, 0))
+        self.known(|known| &mut known.trunks, TRUNKS, id.as_str(), |row| read_trunk(row, 0))
     }
 
     fn key(&mut self, id: &KeyId) -> Result<Option<Key>, StoreError> {
@@ -254,7 +300,7 @@ impl<S: Sql, N: NumberRows<S>> PartnerReads for SqlTransaction<S, N> {
     }
 
     fn setting(&mut self, id: &str) -> Result<Option<Setting>, StoreError> {
-        self.entity(SETTINGS, id, |row| read_setting(row, 1))
+        self.known(|known| &mut known.settings, SETTINGS, id, |row| read_setting(row, 1))
     }
 
     fn owners(&mut self, wanted: &[NumberRun]) -> Result<Vec<OwnedRun>, StoreError> {
@@ -331,6 +377,7 @@ impl<S: Sql, N: NumberRows<S>> SideWrites for SqlTransaction<S, N> {
 
 impl<S: Sql, N: NumberRows<S>> Transaction for SqlTransaction<S, N> {
     fn put_entity(&mut self, change: EntityChange) -> Result<(), StoreError> {
+        self.known = KnownEntities::default();
         match &change {
             EntityChange::Partner(Edit { before: None, after }) => {
                 self.log.head.key = N::create(&self.sql, after)?;

@@ -68,12 +68,12 @@ impl Lane {
         };
         let sql = PgSql { core: &self.core, link: &session.link };
         let numbers = PgNumbers { form: session.form, runs: RunRows::default() };
-        let mut transaction = SqlTransaction::begin(sql, numbers, &self.target, &session.partner, entry)?;
+        let mut transaction = SqlTransaction::begin(sql, numbers, &self.target, &mut session.partner, entry)?;
         draft(&mut transaction)?;
         let (written, moved) = transaction.finish()?;
-        if let Some(Moved { head, row_digest, at, partner }) = moved {
+        if let Some(Moved { head, row_digest, at, partner, known }) = moved {
             let row_digest = KeptDigest::read(row_digest.as_deref(), head.key, head.version, &head.digest);
-            session.partner = OpenPartner { head, row_digest, last: Some(at), partner };
+            session.partner = OpenPartner { head, row_digest, last: Some(at), partner, known };
         }
         Ok(written)
     }
@@ -134,7 +134,7 @@ impl Engine for Lane {
                     return Err(corrupt(format!("partner {key} is gone")));
                 };
                 let (row_digest, partner) = (read_row_digest(row, 3, &head), read_partner(row, 5).ok());
-                (TableForm::read(row, 4)?, OpenPartner { head, row_digest, last, partner })
+                (TableForm::read(row, 4)?, OpenPartner { head, row_digest, last, partner, known: Default::default() })
             }
         };
         self.session = Some(OpenTransaction { link, form, partner, lost: None });
