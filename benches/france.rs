@@ -122,8 +122,8 @@ impl Inventory {
     fn digits_of_blocks(&self) -> Vec<String> {
         let replica = Replica::load(open(&self.database)).expect("loads");
         let snapshot = replica.node(&self.partner).expect("the partner").snapshot();
-        let step = snapshot.len() / 1_000 + 1;
-        let page = |at: usize| {
+        let step = snapshot.len() as u64 / 1_000 + 1;
+        let page = |at: u64| {
             snapshot.select(
                 &Filter::default(),
                 Order::default(),
