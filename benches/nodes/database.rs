@@ -242,8 +242,7 @@ pub fn imports(cluster: &Cluster, count: usize) {
 pub fn neighbours(cluster: &Cluster, folder: &Path) {
     heading("one tenant imports 1 M numbers: another tenant's longest write");
     let count = 1_000_000;
-    for (what, numbers, most) in
-        [("in blocks", shared::blocks(count), 0.3), ("scattered", shared::scattered(count), 1.5)]
+    for (what, numbers, most) in [("in blocks", shared::blocks(count), 0.3), ("scattered", shared::indian(count), 1.5)]
     {
         let file = folder.join("import.csv");
         std::fs::write(&file, lines(&numbers)).expect("written");
@@ -286,7 +285,8 @@ fn import(service: &Service, partner: &str, file: &Path) {
     let source = || Ok(Box::new(std::fs::File::open(file)?) as Box<dyn std::io::Read>);
     let report = service.import(&partner.parse().expect("an id"), &source, &ImportOptions::default(), &watch);
     let report = report.expect("imported");
-    assert!(report.written && report.rejected == 0, "{report:?}");
+    let why = report.errors.first();
+    assert!(report.written && report.rejected == 0, "{} rejected, such as {why:?}", report.rejected);
 }
 
 /// The longest of a partner's writes, one after another, while something happens; in

@@ -389,6 +389,62 @@ fn writes_that_share_commits_read_and_write_as_one_after_another() {
     assert_eq!(database.value(counted), "0");
 }
 
+#[test]
+fn what_the_database_refuses_takes_back_the_writes_that_share_its_commit() {
+    if cluster::on_postgres().is_none() {
+        return;
+    }
+    let database = Database::chosen();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    put(&*store, key, &[created(911_000_000, stock("first"))]);
+    let trigger = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                   $$ BEGIN IF NEW.body LIKE '%refused%' THEN RAISE 'not this'; END IF; RETURN NEW; END $$; \
+                   CREATE TRIGGER refuse BEFORE INSERT ON change_part FOR EACH ROW EXECUTE FUNCTION refuse()";
+    database.execute(trigger).expect("made");
+    let (threads, rounds) = (6, 20);
+    let done: Mutex<Vec<u64>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (store, done) = (&store, &done);
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let at = 911_000_001 + round * threads + thread;
+                    let refused = at % 9 == 0;
+                    let record = stock(if refused { "refused" } else { "fine" });
+                    let body = draft(|transaction| {
+                        transaction.numbers(&[number(at)])?;
+                        Ok(transaction.put_numbers(&[created(at, record.clone())])?)
+                    });
+                    let target = rollcall::store::WriteTarget::Partner(key);
+                    match store.write(target, entry(rollcall::domain::Verb::Import), body) {
+                        Ok(made) => {
+                            assert!(made.is_some() && !refused, "{at}");
+                            done.lock().expect("whole").push(at);
+                        }
+                        Err(rollcall::store::Abort::Store(error)) => {
+                            assert!(
+                                error.to_string().contains("not this") || format!("{error:?}").contains("not this")
+                            );
+                        }
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+            });
+        }
+    });
+    database.execute("DROP TRIGGER refuse ON change_part").expect("dropped");
+    let mut done = done.into_inner().expect("whole");
+    done.sort_unstable();
+    assert!(!done.is_empty());
+    let stored =
+        database.value("SELECT string_agg(number::text, ' ' ORDER BY number) FROM number WHERE number > 911000000");
+    let stored: Vec<u64> = stored.split(' ').map(|digits| digits.parse().expect("a number")).collect();
+    assert_eq!(stored, done);
+    put(&*store, key, &[created(911_100_000, stock("last"))]);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
 fn check_owners(oracle: &Oracle, key: PartnerKey, wanted: &[E164], held: &[Ownership]) {
     assert_eq!(wanted.len(), held.len());
     for (number, held) in wanted.iter().zip(held) {

@@ -171,10 +171,14 @@ impl Engine for Lane {
 
     fn lost(&mut self, draft: Option<&Abort>) -> Option<CommitFailure> {
         let session = self.session.as_mut()?;
-        session.lost = session.lost.take().or(session.link.ahead.lock().failed.take());
-        if let Some(Abort::Store(StoreError::Unreachable { reason })) = draft {
-            session.lost.get_or_insert(CommitFailure::Unreachable { reason: reason.clone() });
-        }
+        let told = match draft {
+            Some(Abort::Store(StoreError::Unreachable { reason })) => {
+                Some(CommitFailure::Unreachable { reason: reason.clone() })
+            }
+            _ => None,
+        };
+        let failed = session.link.ahead.lock().failed.take();
+        session.lost = session.lost.take().or(told).or(failed);
         if session.link.client.is_closed() {
             session.lost.get_or_insert(CommitFailure::Unreachable { reason: "the connection was lost".into() });
         }

@@ -290,14 +290,18 @@ impl Link {
                 ahead.savepoint = Savepoint::Sent;
             }
             let release = std::mem::take(&mut ahead.release);
+            // Whatever becomes of this future, until they are there nothing is committed.
+            if !ahead.kept.is_empty() {
+                ahead.failed = Some(CommitFailure::Busy);
+            }
             (release, std::mem::take(&mut ahead.kept), savepoint, std::mem::take(&mut ahead.own))
         };
         if !release && !savepoint && kept.is_empty() && own.is_empty() {
             return statement.await;
         }
         let (kept_values, own_values) = (kept.statements(), own.statements());
-        let kept_statements = kept_values.prepare(self).await;
-        let (kept_statements, own_statements) = (self.of_all(kept_statements)?, own_values.prepare(self).await?);
+        let kept_statements = self.of_all(kept_values.prepare(self).await)?;
+        let own_statements = self.of_all(own_values.prepare(self).await)?;
         // They are sent in the order in which they are first polled.
         let (released, kept, begun, own, done) = join5(
             self.only_if(release, "RELEASE draft"),
@@ -308,6 +312,7 @@ impl Link {
         )
         .await;
         self.of_all(released.and(kept).and(begun.map(|()| 0)))?;
+        self.ahead.lock().failed = None;
         own?;
         done
     }
@@ -335,7 +340,7 @@ impl Link {
     /// The result of what all writes of the transaction need.
     fn of_all<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(error) = &result {
-            self.ahead.lock().failed.get_or_insert_with(|| uncommitted(error));
+            self.ahead.lock().failed = Some(uncommitted(error));
         }
         result
     }
