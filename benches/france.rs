@@ -76,8 +76,10 @@ fn main() {
 /// Makes the address of a page.
 type Address<'a> = dyn Fn(&mut Random) -> String + Sync + 'a;
 
+type PlainAddress = fn(&mut Random) -> String;
+
 /// The answers that are compared.
-const PAGES: [(&str, fn(&mut Random) -> String); 4] = [
+const PAGES: [(&str, PlainAddress); 4] = [
     ("a page", |random| format!("/api/v1/partner/numbers?per_page=20&page={}", 1 + random.below(40))),
     ("a search of 4 digits", |random| {
         format!("/api/v1/partner/numbers?per_page=20&search={:04}", random.below(10_000))

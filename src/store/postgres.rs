@@ -18,6 +18,7 @@ mod cells;
 mod connect;
 pub(super) mod core;
 mod each;
+mod edits;
 mod load;
 mod pooler;
 mod put;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
+use futures_util::future::join5;
 use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,8 +26,8 @@ use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::{Address, SslMode};
-use super::trouble::{reason, trouble};
-use super::unsent::Ahead;
+use super::trouble::{reason, trouble, uncommitted};
+use super::unsent::{Ahead, SentTogether, Unsent};
 use crate::store::{Incarnation, StoreError};
 
 /// What every connection is set to, whatever the server's defaults are.
@@ -77,6 +78,70 @@ pub(in crate::store) struct Link {
 }
 
 impl Link {
+    /// Sends what waits, and right behind it what `statement` sends.
+    pub async fn behind<T>(&self, statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let taken = self.ahead.lock().take();
+        let Some(SentTogether { release, kept, savepoint, own, doubtful }) = taken else { return statement.await };
+        let (kept_values, own_values) = (kept.statements(), own.statements());
+        let kept_statements = self.of_all(kept_values.prepare(&self.client).await)?;
+        let own_statements = self.of_all(own_values.prepare(&self.client).await)?;
+        // They are sent in the order in which they are first polled.
+        let (released, kept, begun, own, done) = join5(
+            self.only_if(release, "RELEASE draft"),
+            kept_statements.send(&self.client),
+            self.only_if(savepoint, "SAVEPOINT draft"),
+            own_statements.send(&self.client),
+            statement,
+        )
+        .await;
+        self.of_all(released.and(kept).and(begun.map(|()| 0)))?;
+        if doubtful {
+            self.ahead.lock().failed = None;
+        }
+        own?;
+        done
+    }
+
+    /// The same, if what was not sent is what `waits` says; or else `statement` alone,
+    /// which reads what the rest does not change.
+    pub(super) async fn behind_if<T>(
+        &self,
+        waits: impl Fn(&Unsent) -> bool,
+        statement: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.ahead.lock().any_unsent(waits) {
+            return self.behind(statement).await;
+        }
+        let done = statement.await;
+        // Without a savepoint, an error of the database ends the whole transaction.
+        let unsent = self.ahead.lock().savepoint_waits();
+        match done {
+            Err(StoreError::Corrupt { .. }) => done,
+            done if unsent => self.of_all(done),
+            done => done,
+        }
+    }
+
+    /// The result of what all writes of the transaction need.
+    fn of_all<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result {
+            self.ahead.lock().failed = Some(uncommitted(error));
+        }
+        result
+    }
+
+    async fn only_if(&self, wanted: bool, sql: &str) -> Result<(), StoreError> {
+        match wanted {
+            true => self.client.batch_execute(sql).await.map_err(trouble),
+            false => Ok(()),
+        }
+    }
+
+    /// Sends what waits.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.behind(async { Ok(()) }).await
+    }
+
     /// Whether the server has warned since this was last asked.
     pub fn warned(&self) -> bool {
         self.warned.swap(false, Ordering::SeqCst)

@@ -22,6 +22,7 @@ use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::address::Address;
 use super::connect::{Dialer, Link, PrimaryServer};
+use super::put::{Prepared, Put};
 use super::trouble::trouble;
 use crate::store::StoreError;
 use crate::store::health::Health;
@@ -221,6 +222,15 @@ impl Core {
     /// How many rows a statement changed.
     pub fn execute(&self, link: &Link, sql: &str, params: Params<'_>) -> Result<u64, StoreError> {
         self.run(execute(link, sql, params))
+    }
+
+    /// Sends statements together, behind what waits, checks what each has changed, and
+    /// returns the sum.
+    pub(super) fn puts(&self, link: &Link, puts: Vec<Put<'_>>) -> Result<u64, StoreError> {
+        self.run(async {
+            let prepared = Prepared::of(&link.client, puts).await?;
+            link.behind(prepared.send(&link.client)).await
+        })
     }
 
     /// The first cell that a statement without parameters finds, as text.

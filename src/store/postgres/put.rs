@@ -1,12 +1,11 @@
 //! Statements that a write sends together, and the columns of numbers as they take
 //! them.
 
+use deadpool_postgres::ClientWrapper;
 use futures_util::future::join_all;
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
-use super::connect::Link;
-use super::core::Core;
 use super::trouble::trouble;
 use crate::domain::{AccountId, ApplicationId, Country, Record, TrunkId};
 use crate::store::StoreError;
@@ -24,18 +23,18 @@ pub(super) struct Put<'a> {
 pub(super) struct Prepared<'a>(Vec<(Statement, Put<'a>)>);
 
 impl<'a> Prepared<'a> {
-    pub async fn of(link: &Link, puts: Vec<Put<'a>>) -> Result<Prepared<'a>, StoreError> {
+    pub async fn of(client: &ClientWrapper, puts: Vec<Put<'a>>) -> Result<Prepared<'a>, StoreError> {
         let mut prepared = Vec::with_capacity(puts.len());
         for put in puts {
-            prepared.push((link.client.prepare_cached(put.sql).await.map_err(trouble)?, put));
+            prepared.push((client.prepare_cached(put.sql).await.map_err(trouble)?, put));
         }
         Ok(Prepared(prepared))
     }
 
     /// Sends them together, all when this is first polled, checks what each has
     /// changed, and returns the sum.
-    pub async fn send(self, link: &Link) -> Result<u64, StoreError> {
-        let sent = self.0.iter().map(|(statement, put)| link.client.execute(statement, &put.params));
+    pub async fn send(self, client: &ClientWrapper) -> Result<u64, StoreError> {
+        let sent = self.0.iter().map(|(statement, put)| client.execute(statement, &put.params));
         // All of them, so that the error is that of the first that failed: those
         // after it only say that something had.
         let ended = join_all(sent).await;
@@ -49,15 +48,6 @@ impl<'a> Prepared<'a> {
         }
         Ok(sum)
     }
-}
-
-/// Sends statements together, behind what waits, checks what each has changed, and
-/// returns the sum.
-pub(super) fn puts(core: &Core, link: &Link, puts: Vec<Put<'_>>) -> Result<u64, StoreError> {
-    core.run(async {
-        let prepared = Prepared::of(link, puts).await?;
-        link.behind(prepared.send(link)).await
-    })
 }
 
 /// Values of several rows, each column in an array of its own, as one statement

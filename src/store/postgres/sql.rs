@@ -10,7 +10,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::connect::Link;
 use super::core::Core;
-use super::put::{Put, puts};
+use super::put::Put;
 use super::trouble::trouble;
 use crate::store::health::Health;
 use crate::store::rows::LEASE_SECONDS_MAX;
@@ -78,7 +78,7 @@ impl Sql for PgSql<'_> {
             params: values.iter().map(|value| value as _).collect(),
             rows: None,
         });
-        puts(self.core, self.link, all.collect())
+        self.core.puts(self.link, all.collect())
     }
 
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError> {

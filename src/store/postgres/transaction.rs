@@ -13,12 +13,11 @@ use parking_lot::MutexGuard;
 
 use super::core::{COMMIT, Core, Params, PooledConnection};
 use super::each::{self, EachEdits};
-use super::put::puts;
 use super::runs::RunRows;
 use super::schema::{FORM_LOCK, TableForm};
 use super::sql::PgSql;
 use super::trouble::{commit_failure, trouble, uncommitted};
-use super::unsent::Ahead;
+use super::unsent::{Ahead, Unsent};
 use crate::domain::change::GENESIS;
 use crate::domain::{Group, KeptDigest, NumberRun, Partner, PartnerKey, RunChange, Time};
 use crate::store::group::{CommitFailure, Engine, Written};
@@ -225,7 +224,7 @@ impl PgNumbers {
         match self.form {
             TableForm::Each => {
                 each::read_stored(core, link, key, changes, &mut log.tally)?;
-                puts(core, link, EachEdits::of(changes, version).puts(&key.0))?;
+                core.puts(link, EachEdits::of(changes, version).puts(&key.0))?;
             }
             TableForm::Runs => {
                 self.runs.read_stored(core, link, key, changes, &mut log.tally)?;
@@ -233,9 +232,13 @@ impl PgNumbers {
                 let holders = self.runs.hold(core, link, key, changes)?;
                 let holders = holders.puts(&key.0);
                 if !holders.is_empty() {
-                    puts(core, link, holders)?;
+                    core.puts(link, holders)?;
                 }
-                link.add_rows(core, key.0, rows, changes)?;
+                let waits = |unsent: &Unsent| unsent.has_numbers(rows.touched());
+                if link.ahead.lock().any_unsent(waits) {
+                    core.run(link.flush())?;
+                }
+                link.ahead.lock().own.add_rows(key.0, rows, changes);
             }
         }
         log.tally.runs(changes, version as u64);

@@ -10,14 +10,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::join5;
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::types::ToSql;
 
-use super::connect::Link;
-use super::core::Core;
+use super::edits::{RunEdits, SentRows};
 use super::put::{Prepared, Put};
-use super::runs::{RunEdits, SentRows};
-use super::trouble::{trouble, uncommitted};
 use crate::domain::RunChange;
 use crate::store::StoreError;
 use crate::store::group::CommitFailure;
@@ -48,7 +45,7 @@ pub(super) struct Unsent {
     parts: LogParts,
     entries: LogEntries,
     /// Where the partner's log ends.
-    head: Option<Head>,
+    head: Option<LogEnd>,
     /// Statements of their own.
     others: Vec<(String, Vec<SqlValue<'static>>)>,
     /// What else of the partner's they change.
@@ -74,7 +71,7 @@ struct LogEntries {
     previous: Vec<[u8; 32]>,
 }
 
-struct Head {
+struct LogEnd {
     version: i64,
     digest: [u8; 32],
     row_digest: Option<Vec<u8>>,
@@ -147,7 +144,7 @@ impl Unsent {
         self.entries.verbs.push(entry.entry.verb.as_str());
         self.entries.entities.push(entry.entities.to_owned());
         self.entries.previous.push(*entry.previous);
-        self.head = Some(Head { version, digest: *entry.digest, row_digest: entry.row_digest.map(<[u8]>::to_vec) });
+        self.head = Some(LogEnd { version, digest: *entry.digest, row_digest: entry.row_digest.map(<[u8]>::to_vec) });
     }
 
     /// Adds a statement that changes what is named.
@@ -204,7 +201,7 @@ pub(super) struct Statements<'a> {
 }
 
 impl<'a> Statements<'a> {
-    pub async fn prepare(&'a self, link: &Link) -> Result<Prepared<'a>, StoreError> {
+    pub async fn prepare(&'a self, client: &ClientWrapper) -> Result<Prepared<'a>, StoreError> {
         let Unsent { partner, rows, parts, entries, head, others, .. } = self.unsent;
         let mut puts = Vec::new();
         rows.puts(partner, &self.rows, &mut puts);
@@ -228,7 +225,7 @@ impl<'a> Statements<'a> {
         for (sql, values) in others {
             add(sql, None, values.iter().map(|value| value as _).collect());
         }
-        Prepared::of(link, puts).await
+        Prepared::of(client, puts).await
     }
 }
 
@@ -244,6 +241,16 @@ pub(in crate::store) struct Ahead {
     pub(super) own: Unsent,
     /// Why the transaction is lost.
     pub failed: Option<CommitFailure>,
+}
+
+/// What is sent together, in this order.
+pub(super) struct SentTogether {
+    pub release: bool,
+    pub kept: Unsent,
+    pub savepoint: bool,
+    pub own: Unsent,
+    /// Whether the transaction is lost until this was sent, and no longer.
+    pub doubtful: bool,
 }
 
 /// What the savepoint of the write is that is being made.
@@ -275,101 +282,30 @@ impl Ahead {
         std::mem::take(&mut self.savepoint) == Savepoint::Sent
     }
 
-    fn any_unsent(&self, is: impl Fn(&Unsent) -> bool) -> bool {
+    pub(super) fn any_unsent(&self, is: impl Fn(&Unsent) -> bool) -> bool {
         is(&self.kept) || is(&self.own)
     }
-}
 
-impl Link {
-    /// Sends what waits, and right behind it what `statement` sends.
-    pub async fn behind<T>(&self, statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let (release, kept, savepoint, own) = {
-            let mut ahead = self.ahead.lock();
-            let savepoint = ahead.savepoint == Savepoint::Unsent;
-            if savepoint {
-                ahead.savepoint = Savepoint::Sent;
-            }
-            let release = std::mem::take(&mut ahead.release);
-            // Whatever becomes of this future, until they are there nothing is committed.
-            if !ahead.kept.is_empty() {
-                ahead.failed = Some(CommitFailure::Busy);
-            }
-            (release, std::mem::take(&mut ahead.kept), savepoint, std::mem::take(&mut ahead.own))
-        };
-        if !release && !savepoint && kept.is_empty() && own.is_empty() {
-            return statement.await;
-        }
-        let (kept_values, own_values) = (kept.statements(), own.statements());
-        let kept_statements = self.of_all(kept_values.prepare(self).await)?;
-        let own_statements = self.of_all(own_values.prepare(self).await)?;
-        // They are sent in the order in which they are first polled.
-        let (released, kept, begun, own, done) = join5(
-            self.only_if(release, "RELEASE draft"),
-            kept_statements.send(self),
-            self.only_if(savepoint, "SAVEPOINT draft"),
-            own_statements.send(self),
-            statement,
-        )
-        .await;
-        self.of_all(released.and(kept).and(begun.map(|()| 0)))?;
-        self.ahead.lock().failed = None;
-        own?;
-        done
+    /// Whether the write that is being made has a savepoint that was not sent.
+    pub fn savepoint_waits(&self) -> bool {
+        self.savepoint == Savepoint::Unsent
     }
 
-    /// The same, if what was not sent is what `waits` says; or else `statement` alone,
-    /// which reads what the rest does not change.
-    pub(super) async fn behind_if<T>(
-        &self,
-        waits: impl Fn(&Unsent) -> bool,
-        statement: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        if self.ahead.lock().any_unsent(waits) {
-            return self.behind(statement).await;
+    /// Takes what is to be sent now. Until it was, whatever becomes of the sender, the
+    /// transaction is lost.
+    pub(super) fn take(&mut self) -> Option<SentTogether> {
+        let savepoint = self.savepoint_waits();
+        if !self.release && !savepoint && self.kept.is_empty() && self.own.is_empty() {
+            return None;
         }
-        let done = statement.await;
-        // Without a savepoint, an error of the database ends the whole transaction.
-        let unsent = self.ahead.lock().savepoint == Savepoint::Unsent;
-        match done {
-            Err(StoreError::Corrupt { .. }) => done,
-            done if unsent => self.of_all(done),
-            done => done,
+        if savepoint {
+            self.savepoint = Savepoint::Sent;
         }
-    }
-
-    /// The result of what all writes of the transaction need.
-    fn of_all<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error) = &result {
-            self.ahead.lock().failed = Some(uncommitted(error));
+        let doubtful = self.failed.is_none() && !self.kept.is_empty();
+        if doubtful {
+            self.failed = Some(CommitFailure::Busy);
         }
-        result
-    }
-
-    async fn only_if(&self, wanted: bool, sql: &str) -> Result<(), StoreError> {
-        match wanted {
-            true => self.client.batch_execute(sql).await.map_err(trouble),
-            false => Ok(()),
-        }
-    }
-
-    /// Adds rows to what the write has not sent; before it, what has some of their
-    /// numbers is sent.
-    pub(super) fn add_rows(
-        &self,
-        core: &Core,
-        partner: i64,
-        rows: RunEdits,
-        changes: &[RunChange],
-    ) -> Result<(), StoreError> {
-        if self.ahead.lock().any_unsent(|unsent| unsent.has_numbers(rows.touched())) {
-            core.run(self.flush())?;
-        }
-        self.ahead.lock().own.add_rows(partner, rows, changes);
-        Ok(())
-    }
-
-    /// Sends what waits.
-    pub async fn flush(&self) -> Result<(), StoreError> {
-        self.behind(async { Ok(()) }).await
+        let (kept, own) = (std::mem::take(&mut self.kept), std::mem::take(&mut self.own));
+        Some(SentTogether { release: std::mem::take(&mut self.release), kept, savepoint, own, doubtful })
     }
 }
