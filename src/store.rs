@@ -140,9 +140,9 @@ pub enum StoreError {
     /// other; nothing was written.
     #[error("another write came between ({reason}); try again")]
     Again { reason: Arc<str> },
-    /// A write of several that share a commit failed for a reason that does not pass,
-    /// and took the others with it.
-    #[error("nothing was written, since a write beside it failed ({reason}); the log says more")]
+    /// The database refused what one or more writes had put together, for a reason that
+    /// does not pass.
+    #[error("the database refused the write and those that shared its commit ({reason}); nothing was written")]
     TakenBack { reason: Arc<str> },
     #[error("the database failed")]
     Postgres(#[source] Box<tokio_postgres::Error>),
