@@ -280,13 +280,14 @@ fn random_writes_leave_the_rows_that_an_oracle_has() {
 }
 
 /// One draft: the version that it made or would have made, what it read of which
-/// numbers, and what it put there.
+/// numbers, what it put there, and how many `MA_0` had afterwards.
 struct Drafted {
     version: u64,
     made: bool,
     wanted: Vec<E164>,
     held: Vec<Ownership>,
     after: Option<Record>,
+    counted: u64,
 }
 
 #[test]
@@ -333,7 +334,7 @@ fn writes_that_share_commits_read_and_write_as_one_after_another() {
                             (change.before.is_some() || change.after.is_some()).then_some(change)
                         };
                         let changes: Vec<NumberChange> = wanted.iter().zip(&held).filter_map(change).collect();
-                        note = Some((transaction.version(), held));
+                        let version = transaction.version();
                         transaction.put_numbers(&changes)?;
                         if entity {
                             let account = account(&format!("MA_{thread}_{round}"));
@@ -351,19 +352,20 @@ fn writes_that_share_commits_read_and_write_as_one_after_another() {
                             transaction.put_numbers(&changed(&between, record.as_ref()))?;
                         }
                         let id = "MA_0".parse().expect("an id");
-                        transaction.active_numbers(&id, time(NOW), u64::MAX >> 1)?;
+                        let counted = transaction.active_numbers(&id, time(NOW), u64::MAX >> 1)?;
+                        note = Some((version, held, counted));
                         if kept { Ok(()) } else { Err(rollcall::store::Abort::Refused) }
                     });
                     let target = rollcall::store::WriteTarget::Partner(key);
                     let written = store.write(target, entry(rollcall::domain::Verb::Import), body);
-                    let (version, held) = note.expect("it ran");
+                    let (version, held, counted) = note.expect("it ran");
                     let made = match written {
                         Ok(made) => made,
                         Err(rollcall::store::Abort::Refused) if !kept => None,
                         Err(error) => panic!("{error:?}"),
                     };
                     assert!(made.is_none_or(|made| made == version), "{made:?} {version}");
-                    let drafted_one = Drafted { version, made: made.is_some(), wanted, held, after: record };
+                    let drafted_one = Drafted { version, made: made.is_some(), wanted, held, after: record, counted };
                     drafted.lock().expect("whole").push(drafted_one);
                 }
             });
@@ -372,13 +374,19 @@ fn writes_that_share_commits_read_and_write_as_one_after_another() {
     let mut drafted = drafted.into_inner().expect("whole");
     drafted.sort_by_key(|drafted| (drafted.version, drafted.made));
     let mut oracle = Oracle::new();
-    for Drafted { version, made, wanted, held, after } in &drafted {
-        check_owners(&oracle, key, wanted, held);
-        for number in wanted.iter().filter(|_| *made) {
+    for Drafted { version, made, wanted, held: read, after, counted } in &drafted {
+        check_owners(&oracle, key, wanted, read);
+        let mut next = oracle.clone();
+        for number in wanted {
             match after {
-                Some(record) => drop(oracle.insert(number.digits(), (key, *version, record.clone()))),
-                None => drop(oracle.remove(&number.digits())),
+                Some(record) => drop(next.insert(number.digits(), (key, *version, record.clone()))),
+                None => drop(next.remove(&number.digits())),
             }
+        }
+        let account = held("MA_0").account;
+        assert_eq!(next.values().filter(|(.., record)| record.account == account).count() as u64, *counted);
+        if *made {
+            oracle = next;
         }
     }
     check_rows(&database, &*store, &oracle);
