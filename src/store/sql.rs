@@ -99,8 +99,9 @@ pub(super) trait Sql {
     /// Hands over the rows that a query finds, as they come.
     fn query(&self, sql: &str, values: &[SqlValue<'_>], take: TakeRow<'_>) -> Result<(), StoreError>;
 
-    /// Runs a statement that changes what has a name, and of which nobody waits for the
-    /// result: it may be sent later, together with others.
+    /// Runs a statement of a write that changes what has a name, and of which nobody waits
+    /// for the result: it may be sent later, together with others, at the latest before the
+    /// commit.
     fn run_later(&self, _name: &str, sql: &str, values: &[SqlValue<'_>]) -> Result<(), StoreError> {
         self.run(sql, values).map(|_| ())
     }
@@ -134,12 +135,7 @@ pub(super) trait Sql {
         values: &[SqlValue<'_>],
         read: impl Fn(&dyn RowCells) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let mut first = None;
-        self.query(sql, values, &mut |row| {
-            first = Some(read(row)?);
-            Ok(false)
-        })?;
-        Ok(first)
+        first_of(read, |take| self.query(sql, values, take))
     }
 
     /// The same of what has a name, as [`Sql::query_named`].
@@ -150,12 +146,7 @@ pub(super) trait Sql {
         values: &[SqlValue<'_>],
         read: impl Fn(&dyn RowCells) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        let mut first = None;
-        self.query_named(name, sql, values, &mut |row| {
-            first = Some(read(row)?);
-            Ok(false)
-        })?;
-        Ok(first)
+        first_of(read, |take| self.query_named(name, sql, values, take))
     }
 
     fn all<T>(
@@ -184,6 +175,19 @@ pub(super) trait Sql {
         let read = |row: &dyn RowCells| self.health().readable(table, || name(row), read(row));
         Ok(self.all(sql, values, read)?.into_iter().flatten().collect())
     }
+}
+
+/// The first row that `query` hands over.
+fn first_of<T>(
+    read: impl Fn(&dyn RowCells) -> Result<T, StoreError>,
+    query: impl FnOnce(TakeRow<'_>) -> Result<(), StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let mut first = None;
+    query(&mut |row| {
+        first = Some(read(row)?);
+        Ok(false)
+    })?;
+    Ok(first)
 }
 
 /// A store whose tables, but for those of numbers, are the same on both engines.

@@ -176,7 +176,7 @@ impl Engine for Lane {
             }
             _ => None,
         };
-        let failed = session.link.ahead.lock().failed.take();
+        let failed = session.link.ahead.lock().failed.take().map(logged);
         session.lost = session.lost.take().or(told).or(failed);
         if session.link.client.is_closed() {
             session.lost.get_or_insert(CommitFailure::Unreachable { reason: "the connection was lost".into() });
@@ -198,7 +198,7 @@ impl Engine for Lane {
             return Err(failure);
         }
         // Before the commit is sent it is known whether all rows were as they were read.
-        self.core.run(session.link.flush()).map_err(|error| uncommitted(&error))?;
+        self.core.run(session.link.flush()).map_err(|error| logged(uncommitted(&error)))?;
         self.core.batch(&session.link, COMMIT).map_err(commit_failure)?;
         session.link.torn = false;
         // A wait for a standby that was given up is told as a warning; the
@@ -208,6 +208,14 @@ impl Engine for Lane {
             false => Ok(()),
         }
     }
+}
+
+/// Tells the log of a failure that does not pass: it is somebody's to look after.
+fn logged(failure: CommitFailure) -> CommitFailure {
+    if let CommitFailure::Failed { reason } = &failure {
+        tracing::error!(%reason, "the database refused a group of writes: {reason}");
+    }
+    failure
 }
 
 /// The rows of numbers in one write.

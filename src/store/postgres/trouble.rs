@@ -84,7 +84,6 @@ pub(super) fn uncommitted(error: &StoreError) -> CommitFailure {
         StoreError::Unreachable { reason } => CommitFailure::Unreachable { reason: reason.clone() },
         StoreError::Busy | StoreError::Again { .. } => CommitFailure::Busy,
         error => {
-            tracing::error!(error = error as &dyn std::error::Error, "a group of writes was taken back");
             let said = match error {
                 StoreError::Postgres(error) => reason(error),
                 error => error.to_string(),
