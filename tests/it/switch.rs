@@ -261,6 +261,34 @@ fn a_session_of_an_earlier_release_keeps_the_database_as_it_is() {
     database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).expect("dropped");
 }
 
+/// A node's session has no mark while it begins and while it ends, as those of `psql`
+/// have none in their short lives.
+#[test]
+fn sessions_that_come_and_go_are_no_earlier_release() {
+    let Some(database) = last_release() else { return };
+    let store = database.open();
+    let name = cluster::database_name(&database.address()).to_owned();
+    let (done, lived) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let mut psql = Cluster::shared().expect("PostgreSQL is installed").client("psql");
+                psql.args(["-X", "-q", "-d", &name, "-c", "SELECT pg_sleep(0.02)"]).env("PGAPPNAME", "rollcall");
+                assert!(psql.stdout(Stdio::null()).status().expect("psql").success());
+                lived.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let rehearsals: Vec<_> = (0..8).map(|_| switch(address(&database), true, &mut |_, _| {}, &|| false)).collect();
+        done.store(true, Ordering::SeqCst);
+        for report in rehearsals {
+            assert!(report.expect("rehearsed").earlier_session.is_none());
+        }
+    });
+    println!("{} sessions came and went", lived.into_inner());
+    switched(&database);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
 #[test]
 fn holders_without_numbers_and_numbers_without_holders_stay_as_they_are() {
     let Some(database) = last_release() else { return };

@@ -12,8 +12,9 @@
 //! no row: `verify` finds them before and afterwards. A copied row ends with its group, so a
 //! group is copied again by itself. Deliberately absent: the way back.
 
+use std::collections::HashMap;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use tokio_postgres::types::ToSql;
@@ -40,6 +41,12 @@ const LOCK_WAIT: &str = "2s";
 /// How often the last transaction is tried, and how long is waited in between.
 const ATTEMPTS: usize = 60;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a session of this release may be without its mark, on a busy machine.
+const UNMARKED_MAX: Duration = Duration::from_secs(3);
+/// How often it is looked for such sessions, and for how long at most if there are
+/// always others.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+const LOOKS_MAX: Duration = Duration::from_secs(10);
 /// "Roll", "runs": one process at a time.
 const ALONE: i64 = 0x526f_6c6c_7275_6e73;
 /// How many numbers a group has.
@@ -204,7 +211,7 @@ impl Switch<'_> {
                 std::thread::sleep(PAUSE);
                 self.copy_all()?;
             }
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             let ended = self.end();
             self.report.locked = self.report.locked.max(began.elapsed());
             match ended {
@@ -257,14 +264,30 @@ impl Switch<'_> {
     /// A session that is not of this release and whose role may write numbers. A node
     /// asks for changes many times a second, so a session that rests is none. Of
     /// superusers, only a session with the name of this program counts: they also
-    /// watch and back up.
+    /// watch and back up. A session of this release has no mark while it begins and
+    /// while it ends, so one look does not decide.
     fn earlier_session(&self) -> Result<Option<Session>, StoreError> {
-        let rows = self.core.rows(&self.link, EARLIER_SESSION, &[&RELEASE_MARK])?;
-        let read = |row: &tokio_postgres::Row| {
-            let (role, application) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
-            Ok(Session { role, application, process: row.int(2)? })
-        };
-        rows.first().map(read).transpose()
+        let began = Instant::now();
+        let mut seen: HashMap<(i64, i64), Instant> = HashMap::new();
+        loop {
+            let now = Instant::now();
+            let rows = self.core.rows(&self.link, EARLIER_SESSION, &[&RELEASE_MARK])?;
+            let mut still = HashMap::new();
+            for row in &rows {
+                let (process, start) = (row.int(2)?, row.int(3)?);
+                let since = *seen.get(&(process, start)).unwrap_or(&now);
+                if since.elapsed() >= UNMARKED_MAX || began.elapsed() >= LOOKS_MAX {
+                    let (role, application) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+                    return Ok(Some(Session { role, application, process }));
+                }
+                still.insert((process, start), since);
+            }
+            if still.is_empty() {
+                return Ok(None);
+            }
+            seen = still;
+            std::thread::sleep(LOOK_PAUSE);
+        }
     }
 
     /// A lease of a node that does not know the new form: such a node writes `until`
@@ -511,7 +534,8 @@ const HOLD_ONLY_HELD: &str = "WITH held AS (INSERT INTO holder_run (partner, fir
 /// See [`Switch::earlier_session`]. What the role of this session may not see of
 /// another is null.
 const EARLIER_SESSION: &str = "\
-    SELECT usename::text, application_name, pid::bigint FROM pg_stat_activity AS session \
+    SELECT usename::text, application_name, pid::bigint, \
+      coalesce(extract(epoch FROM backend_start) * 1000000, 0)::bigint FROM pg_stat_activity AS session \
     JOIN pg_roles ON pg_roles.oid = usesysid \
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND leader_pid IS NULL \
     AND coalesce(backend_type, 'client backend') = 'client backend' \
@@ -520,7 +544,7 @@ const EARLIER_SESSION: &str = "\
       OR NOT rolsuper AND has_table_privilege(usesysid, 'number', 'INSERT')) \
     AND NOT EXISTS (SELECT FROM pg_locks AS mark WHERE mark.pid = session.pid AND locktype = 'advisory' \
       AND mode = 'ShareLock' AND (classid::bigint << 32 | objid::bigint) = $1) \
-    ORDER BY pid LIMIT 1";
+    ORDER BY pid";
 const HOLD: &str = ", held AS (INSERT INTO holder_run (partner, first, last) SELECT $1, first, last FROM run \
                     RETURNING first) \
                     INSERT INTO holder_group SELECT DISTINCT first / 10000 FROM held ON CONFLICT DO NOTHING";
