@@ -128,6 +128,14 @@ enum Codes {
     Word(Box<[u16]>),
 }
 
+impl Codes {
+    /// Whether so many values take less room as those of each stretch than with codes. A
+    /// value takes as much as four codes.
+    fn are_own(values: usize, stretches: usize) -> bool {
+        values > 256 && stretches * 4 < values * 4 + stretches
+    }
+}
+
 #[derive(Clone)]
 struct Exceptions {
     /// The code of the stretches that are none.
@@ -143,8 +151,7 @@ impl Exceptions {
         let mut counts = vec![0; values];
         codes.iter().for_each(|&code| counts[usize::from(code)] += 1);
         let common = (0..values).max_by_key(|&code| counts[code])?;
-        let few = (codes.len() - counts[common]) * 4 + size_of::<Exceptions>() < codes.len();
-        if !few || values > 256 {
+        if !Exceptions::few(codes.len() - counts[common], codes.len()) || values > 256 {
             return None;
         }
         let others = || codes.iter().enumerate().filter(|(_, code)| usize::from(**code) != common);
@@ -153,6 +160,11 @@ impl Exceptions {
             stretches: others().map(|(stretch, _)| stretch as u16).collect(),
             codes: others().map(|(_, code)| *code as u8).collect(),
         })
+    }
+
+    /// Whether so many of all stretches take less room than a code for each.
+    fn few(exceptions: usize, all: usize) -> bool {
+        exceptions * 4 + size_of::<Exceptions>() < all
     }
 
     fn code(&self, stretch: usize) -> usize {
@@ -179,8 +191,7 @@ impl PackedColumn {
 
     /// Of distinct values, and which of them each stretch has.
     fn packed(values: Vec<i64>, codes: Vec<u16>) -> PackedColumn {
-        // A value takes as much room as four codes.
-        if values.len() > 256 && codes.len() * 4 < (values.len() * 4 + codes.len()) {
+        if Codes::are_own(values.len(), codes.len()) {
             let each = codes.iter().map(|&code| values[usize::from(code)]);
             return PackedColumn { values: each.collect(), codes: Codes::Own };
         }

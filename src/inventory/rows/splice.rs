@@ -10,48 +10,69 @@ use std::sync::OnceLock;
 
 use super::*;
 
-/// In a list of stretches: the one that the edit brings.
-const NEW: u16 = u16::MAX;
+/// From how many stretches on that an edit takes out a column is packed anew.
+const TAKEN_FEW: usize = 8;
 
-/// A leaf cut at an edit: which stretches it has afterwards, and where each begins.
-struct LeafCut {
-    /// The row with which each stretch begins, and the stretch of the leaf before
-    /// from which its values are.
-    stretches: Vec<(u16, u16)>,
-    /// The first number of each run of numbers, as a distance, and its first row.
-    numbers: Vec<(u64, u16)>,
-    first: u64,
-    last: u64,
-    rows: usize,
+/// What an edit leaves of the stretches of a leaf: those before `head`, `new` ones with
+/// the edit's values, and those from `tail` on. One that the edit cuts in two is in both.
+struct Pieces {
+    head: usize,
+    new: usize,
+    tail: usize,
+    /// How many stretches there were.
+    all: usize,
+}
+
+impl Pieces {
+    fn len(&self) -> usize {
+        self.head + self.new + self.all - self.tail
+    }
+
+    /// The stretches that are gone.
+    fn taken(&self) -> Range<usize> {
+        self.head..self.tail.max(self.head)
+    }
+
+    /// A list with something for each stretch, as it is afterwards.
+    fn joined<T: Copy>(&self, each: &[T], new: T) -> Vec<T> {
+        let mut joined = Vec::with_capacity(self.len());
+        joined.extend_from_slice(&each[..self.head]);
+        joined.extend(std::iter::repeat_n(new, self.new));
+        joined.extend_from_slice(&each[self.tail..]);
+        joined
+    }
 }
 
 impl Leaf {
     /// The leaf after an edit; `None` where that is no leaf, or would be too large.
     pub(super) fn spliced(&self, edit: &RowEdit) -> Option<Leaf> {
-        let cut = self.cut(edit)?;
-        let starts = cut.stretches.len();
-        let (begins, sources): (Begins, Vec<u16>) = if starts == 1 {
-            (Begins::One, vec![cut.stretches[0].1])
-        } else if starts * 2 <= cut.rows {
-            let (begins, sources): (Vec<u16>, Vec<u16>) = cut.stretches.into_iter().unzip();
-            (Begins::Rows(begins.into()), sources)
-        } else {
-            let ends = cut.stretches.iter().skip(1).map(|(begin, _)| usize::from(*begin)).chain([cut.rows]);
-            let each = cut.stretches.iter().zip(ends);
-            let rows = each.flat_map(|(&(begin, source), end)| std::iter::repeat_n(source, end - usize::from(begin)));
-            (Begins::Each, rows.collect())
+        let (from, to) = (self.rank(edit.first), self.rank(edit.last + 1));
+        let new = if edit.row.is_some() { edit.numbers() } else { 0 };
+        let rows = self.len() - (to - from) + new;
+        if rows == 0 || rows > LEAF_ROWS {
+            return None;
+        }
+        let (pieces, begins) = self.cut(edit, from..to, new);
+        let same_numbers = new > 0 && to - from == new;
+        let (first, last, numbers) = match same_numbers {
+            true => (self.first, self.last, self.numbers.clone()),
+            false => self.renumbered(edit, from..to, new, rows)?,
         };
         let column = |column: &PackedColumn, value: fn(UnpackedRow) -> i64| {
-            column.spliced(&sources, edit.row.map_or(NEVER, value))
+            column.spliced(&pieces, edit.row.map_or(NEVER, value)).0
         };
-        let same_numbers = edit.row.is_some() && self.rank(edit.last + 1) - self.rank(edit.first) == edit.numbers();
+        let (profiles, same_codes) =
+            self.profiles.spliced(&pieces, edit.row.map_or(-1, |row| profile_cell(row.profile)));
         let mut leaf = Leaf {
-            first: cut.first,
-            last: cut.last,
-            len: cut.rows as u16,
-            numbers: LeafNumbers::packed(&cut.numbers, cut.last - cut.first, cut.rows),
-            begins,
-            profiles: column(&self.profiles, |row| profile_cell(row.profile)),
+            first,
+            last,
+            len: rows as u16,
+            numbers,
+            begins: match pieces.len() {
+                1 => Begins::One,
+                _ => begins,
+            },
+            profiles,
             profile_counts: Box::default(),
             version: column(&self.version, |row| row.version as i64),
             assigned_at: column(&self.assigned_at, |row| cell(row.assigned_at)),
@@ -60,20 +81,48 @@ impl Leaf {
             until: column(&self.until, |row| cell(row.until)),
             doubtful: if same_numbers { self.doubtful.clone() } else { OnceLock::new() },
         };
-        leaf.count_profiles();
-        Some(leaf)
-    }
-
-    fn cut(&self, edit: &RowEdit) -> Option<LeafCut> {
-        let (from, to) = (self.rank(edit.first), self.rank(edit.last + 1));
-        let new = if edit.row.is_some() { edit.numbers() } else { 0 };
-        let rows = self.len() - (to - from) + new;
-        if rows == 0 || rows > LEAF_ROWS {
+        if !leaf.has_room() {
             return None;
         }
-        // Rows behind the edit move by so many.
-        let moved = |row: usize| row + new - (to - from);
-        let stretches = self.cut_stretches(edit, (from, to), moved);
+        if same_codes {
+            leaf.profile_counts = self.recounted(&leaf, from..to, new);
+        } else {
+            leaf.count_profiles();
+        }
+        Some(leaf.by_rows())
+    }
+
+    /// What an edit leaves of the stretches, and the row with which each of them begins.
+    fn cut(&self, edit: &RowEdit, rows: Range<usize>, new: usize) -> (Pieces, Begins) {
+        let (Range { start: from, end: to }, all) = (rows, self.stretches());
+        if matches!(self.begins, Begins::Each) {
+            return (Pieces { head: from, new, tail: to, all }, Begins::Each);
+        }
+        let head = if from == 0 { 0 } else { self.stretch(from - 1) + 1 };
+        let mut tail = if to == self.len() { all } else { self.stretch(to) };
+        let agrees = |stretch: usize| edit.row.is_some_and(|row| self.values(stretch).agrees(&row));
+        // Values that the stretch before or behind has too are no new ones.
+        let goes_on = head > 0 && (edit.row.is_none() || agrees(head - 1));
+        let begins_earlier = !goes_on && tail < all && agrees(tail);
+        if goes_on {
+            tail = tail.max(head);
+        }
+        let brings = edit.row.is_some() && !goes_on && !begins_earlier;
+        let pieces = Pieces { head, new: usize::from(brings), tail, all };
+        let mut begins = Vec::with_capacity(pieces.len());
+        begins.extend((0..head).map(|at| self.rows_of(at).start as u16));
+        begins.extend(brings.then_some(from as u16));
+        begins.extend((tail..all).map(|at| match at == tail && begins_earlier {
+            true => from as u16,
+            // Rows behind the edit move.
+            false => (self.rows_of(at).start.max(to) + new - (to - from)) as u16,
+        }));
+        (pieces, Begins::Rows(begins.into()))
+    }
+
+    /// The first number, the last, and all of them where an edit brings others than were
+    /// there.
+    fn renumbered(&self, edit: &RowEdit, of: Range<usize>, new: usize, rows: usize) -> Option<(u64, u64, LeafNumbers)> {
         let (mut numbers, mut next) = (Vec::new(), None);
         let mut add = |number: u64, row: usize, count: usize| {
             if next != Some(number) {
@@ -81,40 +130,56 @@ impl Leaf {
             }
             next = Some(number + count as u64);
         };
-        self.number_runs(0..from).for_each(|(number, rows)| add(number, rows.start, rows.len()));
+        self.number_runs(0..of.start).for_each(|(number, rows)| add(number, rows.start, rows.len()));
         if new > 0 {
-            add(edit.first, from, new);
+            add(edit.first, of.start, new);
         }
-        self.number_runs(to..self.len()).for_each(|(number, rows)| add(number, moved(rows.start), rows.len()));
+        let behind = self.number_runs(of.end..self.len());
+        behind.for_each(|(number, rows)| add(number, rows.start + new - of.len(), rows.len()));
         let last = next? - 1;
         let first = numbers.first()?.0;
         numbers.iter_mut().for_each(|(number, _)| *number -= first);
-        let cut = LeafCut { stretches, numbers, first, last, rows };
-        (cut.runs() <= LEAF_RUNS).then_some(cut)
+        Some((first, last, LeafNumbers::packed(&numbers, last - first, rows)))
     }
 
-    fn cut_stretches(
-        &self,
-        edit: &RowEdit,
-        (from, to): (usize, usize),
-        moved: impl Fn(usize) -> usize,
-    ) -> Vec<(u16, u16)> {
-        let mut stretches: Vec<(u16, u16)> = Vec::with_capacity(self.stretches() + 2);
-        let before = if from == 0 { 0 } else { self.stretch(from - 1) + 1 };
-        stretches.extend((0..before).map(|at| (self.rows_of(at).start as u16, at as u16)));
-        if let Some(row) = edit.row {
-            // Values that the stretch before or behind has too are no new ones.
-            let beside = |row: usize| (row < self.len()).then(|| self.stretch(row));
-            let known = [from.checked_sub(1).and_then(beside), beside(to)].into_iter().flatten();
-            let source = known.into_iter().find(|&at| self.values(at).agrees(&row)).map_or(NEW, |at| at as u16);
-            push_stretch(&mut stretches, from, source);
+    /// Whether it has no more runs of numbers that ascend by one and say the same than a
+    /// leaf may have.
+    fn has_room(&self) -> bool {
+        if self.len() <= LEAF_RUNS {
+            return true;
         }
-        if to < self.len() {
-            for at in self.stretch(to)..self.stretches() {
-                push_stretch(&mut stretches, moved(self.rows_of(at).start.max(to)), at as u16);
-            }
+        let mut stretches = (0..self.stretches()).map(|at| self.rows_of(at).start).peekable();
+        let mut numbers = self.number_runs(0..self.len()).map(|(_, rows)| rows.start).peekable();
+        let mut runs = 0;
+        while let Some(row) = stretches.peek().into_iter().chain(numbers.peek()).min().copied() {
+            stretches.next_if_eq(&row);
+            numbers.next_if_eq(&row);
+            runs += 1;
         }
-        stretches
+        runs <= LEAF_RUNS
+    }
+
+    /// The leaf with a stretch for each row, if stretches are that short.
+    fn by_rows(self) -> Leaf {
+        let Begins::Rows(begins) = &self.begins else { return self };
+        if begins.len() * 2 <= self.len() {
+            return self;
+        }
+        let column = |column: &PackedColumn| {
+            let each =
+                (0..begins.len()).flat_map(|at| std::iter::repeat_n(column.code(at) as u16, self.rows_of(at).len()));
+            PackedColumn::packed(column.values.to_vec(), each.collect())
+        };
+        Leaf {
+            profiles: column(&self.profiles),
+            version: column(&self.version),
+            assigned_at: column(&self.assigned_at),
+            expires_at: column(&self.expires_at),
+            since: column(&self.since),
+            until: column(&self.until),
+            begins: Begins::Each,
+            ..self
+        }
     }
 
     /// Counts the rows of each profile.
@@ -123,49 +188,112 @@ impl Leaf {
         (0..self.stretches()).for_each(|at| counts[self.profiles.code(at)] += self.rows_of(at).len() as u16);
         self.profile_counts = counts.into();
     }
-}
 
-/// Adds a stretch, unless the one before it has the same values.
-fn push_stretch(stretches: &mut Vec<(u16, u16)>, begin: usize, source: u16) {
-    if stretches.last().is_none_or(|(_, last)| *last != source) {
-        stretches.push((begin as u16, source));
-    }
-}
-
-impl LeafCut {
-    /// How many runs of numbers that ascend by one and say the same.
-    fn runs(&self) -> usize {
-        let (mut stretches, mut numbers) = (self.stretches.iter().peekable(), self.numbers.iter().peekable());
-        let mut runs = 0;
-        loop {
-            let [stretch, number] = [stretches.peek().map(|one| one.0), numbers.peek().map(|one| one.1)];
-            let Some(row) = stretch.into_iter().chain(number).min() else { return runs };
-            stretches.next_if(|one| one.0 == row);
-            numbers.next_if(|one| one.1 == row);
-            runs += 1;
+    /// The counts of the leaf after an edit of some of the rows that are `new` there.
+    /// Profiles have the codes that they have here.
+    fn recounted(&self, after: &Leaf, rows: Range<usize>, new: usize) -> Box<[u16]> {
+        let mut counts = self.profile_counts.to_vec();
+        let mut row = rows.start;
+        while row < rows.end {
+            let stretch = self.stretch(row);
+            let end = self.rows_of(stretch).end.min(rows.end);
+            counts[self.profiles.code(stretch)] -= (end - row) as u16;
+            row = end;
         }
+        counts.resize(after.profiles.values.len(), 0);
+        if new > 0 {
+            counts[after.profiles.code(after.stretch(rows.start))] += new as u16;
+        }
+        counts.into()
     }
 }
 
 impl PackedColumn {
-    /// The column of other stretches: each has the value of one of these, or the new one.
-    fn spliced(&self, sources: &[u16], new: i64) -> PackedColumn {
+    /// The column after an edit that brings a value, and whether the values that stay have
+    /// the codes that they had.
+    fn spliced(&self, pieces: &Pieces, value: i64) -> (PackedColumn, bool) {
         if matches!(self.codes, Codes::Own) {
-            let value = |&source: &u16| if source == NEW { new } else { self.values[usize::from(source)] };
-            return PackedColumn { values: sources.iter().map(value).collect(), codes: Codes::Own };
+            let values = pieces.joined(&self.values, value);
+            return (PackedColumn { values: values.into(), codes: Codes::Own }, false);
         }
+        match self.spliced_few(pieces, value) {
+            Some(column) => (column, true),
+            None => (self.repacked(pieces, value), false),
+        }
+    }
+
+    /// The same, if it need not be packed otherwise.
+    fn spliced_few(&self, pieces: &Pieces, value: i64) -> Option<PackedColumn> {
+        let taken = pieces.taken();
+        if taken.len() > TAKEN_FEW {
+            return None;
+        }
+        // What no stretch has any more makes room for the new value.
+        let mut unused = taken
+            .clone()
+            .map(|stretch| self.code(stretch))
+            .filter(|&code| !self.has(code, 0..pieces.head) && !self.has(code, pieces.tail..pieces.all));
+        let unused = (unused.next(), unused.next());
+        let known = self.values.iter().position(|&known| known == value).filter(|_| pieces.new > 0);
+        let (place, values) = match (known, unused) {
+            _ if pieces.new == 0 => match unused {
+                (None, _) => (0, self.values.clone()),
+                (Some(_), _) => return None,
+            },
+            (Some(place), (None, _)) => (place, self.values.clone()),
+            (Some(place), (Some(unused), None)) if place == unused => (place, self.values.clone()),
+            (None, (Some(place), None)) => {
+                let mut values = self.values.clone();
+                values[place] = value;
+                (place, values)
+            }
+            (None, (None, _)) => (self.values.len(), pushed(&self.values, value)),
+            _ => return None,
+        };
+        let count = pieces.len();
+        let codes = match &self.codes {
+            Codes::Same if values.len() == 1 => Codes::Same,
+            Codes::Byte(codes) if values.len() <= 256 => Codes::Byte(pieces.joined(codes, place as u8).into()),
+            Codes::Word(codes) if !Codes::are_own(values.len(), count) => {
+                Codes::Word(pieces.joined(codes, place as u16).into())
+            }
+            Codes::Most(exceptions) if values.len() <= 256 => {
+                let exceptions = exceptions.spliced(pieces, place as u8);
+                Exceptions::few(exceptions.stretches.len(), count).then_some(Codes::Most(Box::new(exceptions)))?
+            }
+            Codes::Same | Codes::Own | Codes::Most(_) | Codes::Byte(_) | Codes::Word(_) => return None,
+        };
+        Some(PackedColumn { values, codes })
+    }
+
+    /// Whether one of some stretches has a code.
+    fn has(&self, code: usize, stretches: Range<usize>) -> bool {
+        match &self.codes {
+            Codes::Same => !stretches.is_empty(),
+            Codes::Own => stretches.contains(&code),
+            Codes::Most(exceptions) => {
+                let within = exceptions.within(&stretches);
+                match code == usize::from(exceptions.common) {
+                    true => within.len() < stretches.len(),
+                    false => exceptions.codes[within].contains(&(code as u8)),
+                }
+            }
+            Codes::Byte(codes) => memchr::memchr(code as u8, &codes[stretches]).is_some(),
+            Codes::Word(codes) => codes[stretches].contains(&(code as u16)),
+        }
+    }
+
+    /// The column after an edit, packed anew.
+    fn repacked(&self, pieces: &Pieces, value: i64) -> PackedColumn {
         let mut values = self.values.to_vec();
-        let place = values.iter().position(|&value| value == new).unwrap_or_else(|| {
-            values.push(new);
+        let place = values.iter().position(|&known| known == value).unwrap_or_else(|| {
+            values.push(value);
             values.len() - 1
         });
+        let before: Vec<u16> = (0..pieces.all).map(|stretch| self.code(stretch) as u16).collect();
+        let mut codes = pieces.joined(&before, place as u16);
         let mut uses = vec![0_u16; values.len()];
-        let mut code = |&source: &u16| {
-            let code = if source == NEW { place } else { self.code(usize::from(source)) };
-            uses[code] = 1;
-            code as u16
-        };
-        let mut codes: Vec<u16> = sources.iter().map(&mut code).collect();
+        codes.iter().for_each(|&code| uses[usize::from(code)] = 1);
         if uses.contains(&0) {
             let mut used = uses.iter();
             values.retain(|_| used.next() == Some(&1));
@@ -177,6 +305,32 @@ impl PackedColumn {
         }
         PackedColumn::packed(values, codes)
     }
+}
+
+impl Exceptions {
+    /// Which of them are of these stretches.
+    fn within(&self, stretches: &Range<usize>) -> Range<usize> {
+        let at = |stretch: usize| self.stretches.partition_point(|&have| usize::from(have) < stretch);
+        at(stretches.start)..at(stretches.end)
+    }
+
+    fn spliced(&self, pieces: &Pieces, new: u8) -> Exceptions {
+        let [head, tail] = [pieces.head, pieces.tail].map(|stretch| self.within(&(0..stretch)).end);
+        let others = if new == self.common { 0 } else { pieces.new };
+        let behind = pieces.head + pieces.new;
+        let mut stretches = self.stretches[..head].to_vec();
+        stretches.extend((pieces.head..pieces.head + others).map(|stretch| stretch as u16));
+        stretches
+            .extend(self.stretches[tail..].iter().map(|&stretch| (usize::from(stretch) + behind - pieces.tail) as u16));
+        let mut codes = self.codes[..head].to_vec();
+        codes.extend(std::iter::repeat_n(new, others));
+        codes.extend_from_slice(&self.codes[tail..]);
+        Exceptions { common: self.common, stretches: stretches.into(), codes: codes.into() }
+    }
+}
+
+fn pushed(values: &[i64], value: i64) -> Box<[i64]> {
+    values.iter().copied().chain([value]).collect()
 }
 
 #[cfg(test)]
