@@ -1,6 +1,6 @@
 //! What the database and the memory cost: importing, starting, writing beside
 //! readers, and what is resident: `cargo bench --bench store`. The part about single
-//! writes alone: `cargo bench --bench store -- writes`; that about the past of a million
+//! writes alone: `cargo bench --bench store -- writes`, that about memory: `-- memory`; that about the past of a million
 //! changes: `cargo bench --bench store -- past`, in an empty database of PostgreSQL
 //! `cargo bench --bench store -- past postgres://…`.
 //!
@@ -71,6 +71,9 @@ fn main() {
         import(&store, &file, NUMBERS);
         return long_past(&store);
     }
+    if arguments.iter().any(|word| word == "memory") {
+        return memory(folder.path());
+    }
     let path = import_and_start(folder.path(), "1 M numbers in blocks", &shared::blocks(NUMBERS));
     let imported = Time::now();
     write(folder.path(), &path);
@@ -86,9 +89,7 @@ fn main() {
         Err(why) => skipped("numbers drawn from the blocks of France", &why),
     }
     blocks_alike(folder.path());
-    heading("memory of a process that has loaded, above an empty one");
-    resident(folder.path(), "bytes a number, 10 M in blocks", &shared::blocks(10 * NUMBERS), 45.0, 20.0);
-    resident(folder.path(), "bytes a number, 1 M at random", &shared::scattered(NUMBERS), 100.0, 60.0);
+    memory(folder.path());
 }
 
 /// A new database with a partner in it.
@@ -315,6 +316,10 @@ fn write(folder: &Path, path: &Path) {
     reported(&format!("with {WRITERS} writers"), ours, "/s");
     reported("raw synced writes, one after another", bare, "/s");
     at_least("assigns ÷ raw synced writes", ours / bare, "times", 5.0, 10.0);
+    let before = shared::processor_micros(ClockId::ProcessCPUTime);
+    (0..SYNCS).for_each(|_| file.write_all(&[b'x'; 200]).and_then(|()| file.sync_data()).expect("written"));
+    let each = (shared::processor_micros(ClockId::ProcessCPUTime) - before) / SYNCS as f64;
+    reported("processors' time of a raw synced write", each, "µs");
     drop(file);
     let _ = std::fs::remove_file(raw);
     cost(&store, &targets);
@@ -796,6 +801,13 @@ fn tell_resident(path: &Path) {
     let replica = Replica::load(open(path)).expect("loads");
     let numbers: usize = replica.nodes().iter().map(|node| node.snapshot().len()).sum();
     println!("{} {numbers}", shared::resident_bytes().saturating_sub(empty));
+}
+
+fn memory(folder: &Path) {
+    heading("memory of a process that has loaded, above an empty one");
+    resident(folder, "bytes a number, 10 M in blocks", &shared::blocks(10 * NUMBERS), 45.0, 20.0);
+    resident(folder, "bytes a number, 1 M of India", &shared::indian(NUMBERS), 70.0, 60.0);
+    resident(folder, "bytes a number, 1 M at random", &shared::scattered(NUMBERS), 100.0, 60.0);
 }
 
 fn resident(folder: &Path, what: &str, numbers: &[(u64, u64)], least: f64, aim: f64) {

@@ -364,6 +364,12 @@ impl Service {
 
     /// The verbs of a node that has an index: a write is in it when it returns.
     pub fn replica(self, replica: Arc<Replica>) -> Service {
+        let follower = Arc::downgrade(&replica);
+        self.store.after_shared_commits(Box::new(move || {
+            if let Some(replica) = follower.upgrade() {
+                replica.follow();
+            }
+        }));
         Service { replica: Some(replica), ..self }
     }
 

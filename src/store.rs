@@ -27,6 +27,7 @@ mod sql;
 pub mod sqlite;
 mod tally;
 mod transaction;
+mod turn_mutex;
 pub mod waiting;
 
 use std::collections::BTreeSet;
@@ -405,6 +406,9 @@ pub type Draft<'a> = Box<dyn FnMut(&mut dyn Transaction) -> Result<(), Abort> + 
 /// The same beside the log.
 pub type SideDraft<'a> = Box<dyn FnMut(&mut dyn SideWrites) -> Result<(), Abort> + Send + 'a>;
 
+/// Brings an index up to what was committed.
+pub type FollowNow = Box<dyn Fn() + Send + Sync>;
+
 /// How much [`Store::load`] reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Load {
@@ -644,6 +648,10 @@ pub trait Store: LogReads + NetChangeTable + SideTables + people::PeopleStore + 
 
     /// Runs a write beside the log, and returns once that is durable.
     fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort>;
+
+    /// What is called after a commit that several writes share, before they return. Of
+    /// several the last one is kept.
+    fn after_shared_commits(&self, _: FollowNow) {}
 
     /// Writes a consistent copy to a new file, while others read and write.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;

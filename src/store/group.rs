@@ -1,22 +1,23 @@
 //! Group commit: concurrent writes that become durable together.
 //!
 //! Writers take turns on one transaction; each runs in a savepoint of its own,
-//! and the last one in the queue commits for all, so one sync serves a group. There
-//! is no thread for it: drafts run on their callers' threads and may borrow
-//! from them.
+//! and the last one in the queue commits for all, so one sync serves a group. It
+//! also follows the log for all before it tells them. There is no thread for it:
+//! drafts run on their callers' threads and may borrow from them.
 //!
 //! Invariants: no caller learns of a write before it is durable, and a writer that
 //! has read a neighbour's uncommitted write waits for the neighbour. A failed
 //! commit fails every write of the group; a failed draft is rolled back alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use arc_swap::ArcSwapOption;
+use parking_lot::{Condvar, Mutex};
 
-use super::{Abort, StoreError};
+use super::turn_mutex::{TurnGuard, TurnMutex};
+use super::{Abort, FollowNow, StoreError};
 use crate::trace;
 
 /// How long a writer waits for its turn.
@@ -94,10 +95,12 @@ pub(super) trait Engine {
     fn rest(&mut self) {}
 }
 
+/// See [`super::Store::after_shared_commits`].
+pub(super) type Follows = Arc<ArcSwapOption<FollowNow>>;
+
 pub(super) struct GroupCommit<E> {
-    /// Writers that wait for their turn.
-    queued: AtomicUsize,
-    open: Mutex<OpenGroup<E>>,
+    open: TurnMutex<OpenGroup<E>>,
+    follows: Follows,
     /// Held while a group ends, so that no member misses the notification.
     ending: Mutex<()>,
     committed: Condvar,
@@ -118,20 +121,17 @@ pub(super) struct OpenGroup<E> {
 struct CommitGroup(Arc<OnceLock<Result<(), CommitFailure>>>);
 
 impl<E: Engine> GroupCommit<E> {
-    pub fn new(engine: E) -> GroupCommit<E> {
+    pub fn new(engine: E, follows: Follows) -> GroupCommit<E> {
         GroupCommit {
-            queued: AtomicUsize::new(0),
-            open: Mutex::new(OpenGroup { engine, group: CommitGroup::default(), members: 0 }),
+            open: TurnMutex::new(OpenGroup { engine, group: CommitGroup::default(), members: 0 }),
+            follows,
             ending: Mutex::default(),
             committed: Condvar::new(),
         }
     }
 
-    fn turn(&self) -> Result<MutexGuard<'_, OpenGroup<E>>, StoreError> {
-        self.queued.fetch_add(1, Ordering::SeqCst);
-        let open = self.open.try_lock_for(TURN);
-        self.queued.fetch_sub(1, Ordering::SeqCst);
-        let open = open.ok_or(StoreError::Busy)?;
+    fn turn(&self) -> Result<TurnGuard<'_, OpenGroup<E>>, StoreError> {
+        let open = self.open.try_lock_for(TURN).ok_or(StoreError::Busy)?;
         open.engine.refuses().map_or(Ok(open), Err)
     }
 
@@ -142,9 +142,9 @@ impl<E: Engine> GroupCommit<E> {
     }
 
     /// The engine with no group open, for what is worth no long wait.
-    pub fn alone(&self, patience: Duration) -> Result<MutexGuard<'_, OpenGroup<E>>, StoreError> {
+    pub fn alone(&self, patience: Duration) -> Result<TurnGuard<'_, OpenGroup<E>>, StoreError> {
         let mut open = self.open.try_lock_for(patience).ok_or(StoreError::Busy)?;
-        self.commit(&mut open);
+        drop(self.commit(&mut open));
         open.engine.refuses().map_or(Ok(open), Err)
     }
 
@@ -168,18 +168,28 @@ impl<E: Engine> GroupCommit<E> {
             // The writer that came in between may wait for uncommitted writes of
             // this group.
             if tried.joined {
-                self.commit(&mut open);
+                drop(self.commit(&mut open));
             }
             attempt += 1;
         };
         // A queued writer joins the group; the last one in the queue commits for
         // all.
-        if self.queued.load(Ordering::SeqCst) == 0 || open.members >= GROUP_MAX {
+        let ended_group = if self.open.waiting() == 0 || open.members >= GROUP_MAX {
             let committing = trace::child("store.commit");
             committing.number("rollcall.writes", open.members as i64);
-            self.commit(&mut open);
-        }
+            self.commit(&mut open)
+        } else {
+            None
+        };
         drop(open);
+        if let Some(ended_group) = ended_group {
+            ended_group.follow();
+            drop(ended_group);
+            // After everybody was told: it takes time, and they need not wait.
+            if let Some(mut open) = self.open.try_lock().filter(|open| open.members == 0) {
+                open.engine.rest();
+            }
+        }
         span.number("rollcall.attempts", attempt as i64);
         let written = match result.unwrap_or_else(|panic| resume_unwind(panic)) {
             Ok(written) => written,
@@ -205,7 +215,12 @@ impl<E: Engine> GroupCommit<E> {
         // Even a draft that changed nothing may have been decided by what a
         // neighbour wrote, which is not durable yet.
         let (group, joined) = (open.group.clone(), open.members > 0);
-        let begun = if joined { open.engine.savepoint() } else { open.engine.begin() };
+        let begun = if joined {
+            open.engine.savepoint()
+        } else {
+            open.engine.rest();
+            open.engine.begin()
+        };
         let result = match begun {
             Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&mut open.engine))),
             Err(error) if joined => Ok(Err(error.into())),
@@ -218,7 +233,7 @@ impl<E: Engine> GroupCommit<E> {
         let mut ended = Ok(());
         if let Some(failure) = open.engine.lost(abort) {
             // The other members' writes are gone with it.
-            self.end(open, Some(failure));
+            drop(self.end(open, Some(failure)));
         } else if matches!(result, Ok(Ok(Written { anything: true, .. }))) {
             if joined {
                 ended = open.engine.keep();
@@ -232,24 +247,20 @@ impl<E: Engine> GroupCommit<E> {
         Ok(DraftRun { group, joined, result, ended })
     }
 
-    /// Ends the open group, if there is one, and tells its members.
-    fn commit(&self, open: &mut OpenGroup<E>) {
+    /// Ends the open group, if there is one.
+    fn commit(&self, open: &mut OpenGroup<E>) -> Option<EndedGroup<'_, E>> {
         if open.members == 0 {
-            return;
+            return None;
         }
         let failure = open.engine.commit().err();
-        self.end(open, failure);
-        // After everybody was told: it takes time, and they need not wait.
-        open.engine.rest();
+        Some(self.end(open, failure))
     }
 
-    /// Tells the members of the group how it ended, and begins the next.
-    fn end(&self, open: &mut OpenGroup<E>, failure: Option<CommitFailure>) {
-        let group = std::mem::take(&mut open.group);
-        open.members = 0;
-        let _ending = self.ending.lock();
-        group.0.get_or_init(|| failure.map_or(Ok(()), Err));
-        self.committed.notify_all();
+    /// Begins the next group; how this one ended its members hear once what is returned
+    /// is dropped.
+    fn end(&self, open: &mut OpenGroup<E>, failure: Option<CommitFailure>) -> EndedGroup<'_, E> {
+        let members = std::mem::take(&mut open.members);
+        EndedGroup { of: self, group: std::mem::take(&mut open.group), members, failure }
     }
 
     /// Waits until a group has ended, and commits it if nobody else does.
@@ -267,9 +278,38 @@ impl<E: Engine> GroupCommit<E> {
             if let Some(mut open) = self.open.try_lock()
                 && Arc::ptr_eq(&open.group.0, &group.0)
             {
-                self.commit(&mut open);
+                drop(self.commit(&mut open));
             }
         }
+    }
+}
+
+/// A group whose members have not been told how it ended; dropped, it tells them.
+struct EndedGroup<'g, E> {
+    of: &'g GroupCommit<E>,
+    group: CommitGroup,
+    members: usize,
+    failure: Option<CommitFailure>,
+}
+
+impl<E> EndedGroup<'_, E> {
+    /// Follows the log for all, where there are several: each would ask for the log
+    /// itself otherwise, and wait for the others that do.
+    fn follow(&self) {
+        if self.members > 1
+            && self.failure.is_none()
+            && let Some(follow) = &*self.of.follows.load()
+        {
+            follow();
+        }
+    }
+}
+
+impl<E> Drop for EndedGroup<'_, E> {
+    fn drop(&mut self) {
+        let _ending = self.of.ending.lock();
+        self.group.0.get_or_init(|| self.failure.take().map_or(Ok(()), Err));
+        self.of.committed.notify_all();
     }
 }
 

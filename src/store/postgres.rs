@@ -44,7 +44,7 @@ use self::core::{COMMIT, Core, PooledConnection, rows as ask};
 use self::schema::TableForm;
 use self::sql::PgSql;
 use self::transaction::Lane;
-use super::group::GroupCommit;
+use super::group::{Follows, GroupCommit};
 use super::health::Health;
 use super::history::LOG_INTEGRITY;
 use super::people::tables::prune as prune_step;
@@ -52,8 +52,8 @@ use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::sql::SqlStore;
 use super::{
-    Abort, Draft, Incarnation, Load, Loaded, LogEntry, LogHead, Open, SideDraft, Store, StoreError, Transaction,
-    WriteTarget,
+    Abort, Draft, FollowNow, Incarnation, Load, Loaded, LogEntry, LogHead, Open, SideDraft, Store, StoreError,
+    Transaction, WriteTarget,
 };
 use crate::domain::{PartnerKey, RowDigest, Time};
 
@@ -75,6 +75,7 @@ pub struct PgStore {
     core: Arc<Core>,
     /// The writers of each partner that was written to.
     lanes: Mutex<HashMap<PartnerKey, Arc<GroupCommit<Lane>>>>,
+    follows: Follows,
     follower: Mutex<PostgresFollower>,
     /// Of those who write to people, one has a connection.
     people: Mutex<()>,
@@ -108,7 +109,8 @@ impl PgStore {
         let core = Arc::new(Core::new(address)?);
         pooler::refuse(&core)?;
         schema::prepare(&core, open)?;
-        Ok(PgStore { core, lanes: Mutex::default(), follower: Mutex::default(), people: Mutex::default() })
+        let (lanes, follows, follower, people) = Default::default();
+        Ok(PgStore { core, lanes, follows, follower, people })
     }
 
     /// Whether neighbours with equal values are one row.
@@ -121,7 +123,8 @@ impl PgStore {
     }
 
     fn lane(&self, key: PartnerKey) -> Arc<GroupCommit<Lane>> {
-        let make = || Arc::new(GroupCommit::new(Lane::new(self.core.clone(), WriteTarget::Partner(key))));
+        let lane = || Lane::new(self.core.clone(), WriteTarget::Partner(key));
+        let make = || Arc::new(GroupCommit::new(lane(), self.follows.clone()));
         self.lanes.lock().entry(key).or_insert_with(make).clone()
     }
 
@@ -137,7 +140,9 @@ impl PgStore {
         let write = |lane: &mut Lane| lane.write((at, entry.clone()), draft);
         let result = match &target {
             WriteTarget::Partner(key) => self.lane(*key).member(write),
-            WriteTarget::New(_) => GroupCommit::new(Lane::new(self.core.clone(), target)).member(write),
+            WriteTarget::New(_) => {
+                GroupCommit::new(Lane::new(self.core.clone(), target), Follows::default()).member(write)
+            }
         };
         self.core.health.ended(&result, matches!(result, Ok(Some(_))));
         result
@@ -283,6 +288,10 @@ impl Store for PgStore {
 
     fn write_beside(&self, key: PartnerKey, at: Time, mut draft: SideDraft<'_>) -> Result<(), Abort> {
         self.put(WriteTarget::Partner(key), at, None, &mut |transaction| draft(transaction)).map(|_| ())
+    }
+
+    fn after_shared_commits(&self, follow: FollowNow) {
+        self.follows.store(Some(Arc::new(follow)));
     }
 
     fn health(&self) -> &Health {

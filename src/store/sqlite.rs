@@ -37,7 +37,7 @@ pub use self::restore::{Restored, brought_up, restore};
 use self::runs::RunWriter;
 use self::sql::SqliteSql;
 use super::entities::{ENTITIES, EntityTable};
-use super::group::{CommitFailure, Engine, GroupCommit, Written};
+use super::group::{CommitFailure, Engine, Follows, GroupCommit, Written};
 use super::health::Health;
 use super::history::LOG_INTEGRITY;
 use super::people::tables::prune as prune_step;
@@ -48,8 +48,8 @@ use super::sql::{Sql, SqlStore, bind};
 use super::transaction::{OpenPartner, SqlTransaction};
 use super::waiting::may_wait;
 use super::{
-    Abort, Draft, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, SideDraft, Store, StoreError, Transaction,
-    WriteTarget, numbers_named,
+    Abort, Draft, FollowNow, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, SideDraft, Store, StoreError,
+    Transaction, WriteTarget, numbers_named,
 };
 use crate::domain::{PartnerKey, RowDigest, Time};
 
@@ -92,6 +92,7 @@ pub struct SqliteStore {
     access: FileAccess,
     file: FileId,
     writers: GroupCommit<SqliteWriter>,
+    follows: Follows,
     follower: Mutex<SqliteFollower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
@@ -117,6 +118,8 @@ struct SqliteWriter {
     log_pages: Arc<AtomicI32>,
     /// Why no more writes are taken, once that is so.
     stopped: Option<Arc<str>>,
+    /// The partner that the last write of the open transaction was to, as it left it.
+    partner: Option<(PartnerKey, OpenPartner)>,
 }
 
 struct SqliteFollower {
@@ -188,7 +191,13 @@ impl SqliteWriter {
         }))?;
         let file = FileId::of(path).map_err(StoreError::Io)?;
         let stopped = (access != FileAccess::Write).then(|| "it was opened to be read".into());
-        Ok(SqliteWriter { connection, path: path.to_owned(), file, log_pages, stopped })
+        Ok(SqliteWriter { connection, path: path.to_owned(), file, log_pages, stopped, partner: None })
+    }
+
+    /// Runs a statement whose text is always the same.
+    fn run(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
     }
 
     /// Takes no more writes once the file has left its path: the next process
@@ -221,23 +230,26 @@ impl Engine for SqliteWriter {
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+        self.partner = None;
+        self.run("BEGIN IMMEDIATE")
     }
 
     fn rollback(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("ROLLBACK")?)
+        self.run("ROLLBACK")
     }
 
     fn savepoint(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("SAVEPOINT draft")?)
+        self.run("SAVEPOINT draft")
     }
 
     fn keep(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("RELEASE draft")?)
+        self.run("RELEASE draft")
     }
 
     fn undo(&mut self) -> Result<(), StoreError> {
-        Ok(self.connection.execute_batch("ROLLBACK TO draft; RELEASE draft")?)
+        self.partner = None;
+        self.run("ROLLBACK TO draft")?;
+        self.run("RELEASE draft")
     }
 
     /// As the engine does when the disk is full.
@@ -259,15 +271,15 @@ impl Engine for SqliteWriter {
 
     fn commit(&mut self) -> Result<(), CommitFailure> {
         if let Err(failure) = self.in_place() {
-            if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+            if let Err(error) = self.run("ROLLBACK") {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot roll back");
             }
             return Err(failure);
         }
-        let Err(error) = self.connection.execute_batch("COMMIT") else { return Ok(()) };
+        let Err(error) = self.run("COMMIT") else { return Ok(()) };
         // Whatever is left of the transaction must not leak into the next.
-        let rolled_back = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
-        Err(match StoreError::from(error) {
+        let rolled_back = self.connection.is_autocommit() || self.run("ROLLBACK").is_ok();
+        Err(match error {
             StoreError::Full if rolled_back => CommitFailure::Full,
             StoreError::Busy if rolled_back => CommitFailure::Busy,
             StoreError::ReadOnly { reason } if rolled_back => CommitFailure::ReadOnly { reason },
@@ -306,11 +318,13 @@ impl SqliteStore {
             connection: connect(path, access).map_err(|error| named(error.into()))?,
             data_version: -1,
         };
+        let follows = Follows::default();
         Ok(SqliteStore {
             path: path.to_owned(),
             access,
             file: writer.file,
-            writers: GroupCommit::new(writer),
+            writers: GroupCommit::new(writer, follows.clone()),
+            follows,
             follower: Mutex::new(follower),
             readers: Mutex::default(),
             health: Health::default(),
@@ -360,11 +374,16 @@ impl SqliteStore {
         self.health.undamaged(target)?;
         let result = self.writers.member(|writer| {
             let sql = SqliteSql { connection: &writer.connection, health: &self.health };
-            let mut partner = open_partner(&sql, target)?;
+            let same = |key: &PartnerKey| matches!(target, WriteTarget::Partner(wanted) if wanted == key);
+            let known = writer.partner.take().filter(|(key, _)| same(key));
+            let mut partner = known.map_or_else(|| open_partner(&sql, target), |(_, partner)| Ok(partner))?;
             let mut transaction =
                 SqlTransaction::begin(sql, RunWriter::default(), target, &mut partner, (at, entry.clone()))?;
             draft(&mut transaction)?;
-            Ok(transaction.finish()?.0)
+            let (written, moved) = transaction.finish()?;
+            let partner = moved.map_or(partner, OpenPartner::from);
+            writer.partner = Some((partner.head.key, partner));
+            Ok(written)
         });
         self.health.ended(&result, matches!(result, Ok(Some(_))));
         result
@@ -819,7 +838,8 @@ impl Store for SqliteStore {
 
     fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
         let mut follower = self.follower.lock();
-        let data_version = follower.connection.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        let data_version =
+            follower.connection.prepare_cached("PRAGMA data_version")?.query_one([], |row| row.get(0))?;
         if data_version == follower.data_version && !always {
             return Ok(None);
         }
@@ -836,6 +856,10 @@ impl Store for SqliteStore {
         }
         follower.data_version = data_version;
         Ok(Some(heads))
+    }
+
+    fn after_shared_commits(&self, follow: FollowNow) {
+        self.follows.store(Some(Arc::new(follow)));
     }
 
     fn writable(&self) -> bool {

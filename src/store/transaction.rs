@@ -145,6 +145,14 @@ pub(super) struct Moved {
     pub known: KnownEntities,
 }
 
+impl From<Moved> for OpenPartner {
+    fn from(moved: Moved) -> OpenPartner {
+        let Moved { head, row_digest, at, partner, known } = moved;
+        let row_digest = KeptDigest::read(row_digest.as_deref(), head.key, head.version, &head.digest);
+        OpenPartner { head, row_digest, last: Some(at), partner, known }
+    }
+}
+
 pub(super) struct SqlTransaction<S, N> {
     sql: S,
     numbers: N,

@@ -43,6 +43,16 @@ impl Pieces {
     }
 }
 
+/// Which codes the values of a column have after an edit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CodesAfter {
+    /// Those that they had.
+    Same,
+    /// The same; but the value of this code is gone, and the last one has it now.
+    Without(usize),
+    Others,
+}
+
 impl Leaf {
     /// The leaf after an edit; `None` where that is no leaf, or would be too large.
     pub(super) fn spliced(&self, edit: &RowEdit) -> Option<Leaf> {
@@ -61,8 +71,7 @@ impl Leaf {
         let column = |column: &PackedColumn, value: fn(UnpackedRow) -> i64| {
             column.spliced(&pieces, edit.row.map_or(NEVER, value)).0
         };
-        let (profiles, same_codes) =
-            self.profiles.spliced(&pieces, edit.row.map_or(-1, |row| profile_cell(row.profile)));
+        let (profiles, codes) = self.profiles.spliced(&pieces, edit.row.map_or(-1, |row| profile_cell(row.profile)));
         let mut leaf = Leaf {
             first,
             last,
@@ -84,10 +93,10 @@ impl Leaf {
         if !leaf.has_room() {
             return None;
         }
-        if same_codes {
-            leaf.profile_counts = self.recounted(&leaf, from..to, new);
-        } else {
-            leaf.count_profiles();
+        match codes {
+            CodesAfter::Others => leaf.count_profiles(),
+            CodesAfter::Same => leaf.profile_counts = self.recounted(&leaf, from..to, new, None),
+            CodesAfter::Without(gone) => leaf.profile_counts = self.recounted(&leaf, from..to, new, Some(gone)),
         }
         Some(leaf.by_rows())
     }
@@ -145,7 +154,12 @@ impl Leaf {
     /// Whether it has no more runs of numbers that ascend by one and say the same than a
     /// leaf may have.
     fn has_room(&self) -> bool {
-        if self.len() <= LEAF_RUNS {
+        let number_runs = match &self.numbers {
+            LeafNumbers::Run => 1,
+            LeafNumbers::Runs { rows, .. } => rows.len(),
+            LeafNumbers::Each(_) => self.len(),
+        };
+        if self.len().min(self.stretches() + number_runs) <= LEAF_RUNS {
             return true;
         }
         let mut stretches = (0..self.stretches()).map(|at| self.rows_of(at).start).peekable();
@@ -189,9 +203,9 @@ impl Leaf {
         self.profile_counts = counts.into();
     }
 
-    /// The counts of the leaf after an edit of some of the rows that are `new` there.
-    /// Profiles have the codes that they have here.
-    fn recounted(&self, after: &Leaf, rows: Range<usize>, new: usize) -> Box<[u16]> {
+    /// The counts of the leaf after an edit of some of the rows, that are `new` there, and
+    /// without the profile of a code. The others have the codes that they have here.
+    fn recounted(&self, after: &Leaf, rows: Range<usize>, new: usize, gone: Option<usize>) -> Box<[u16]> {
         let mut counts = self.profile_counts.to_vec();
         let mut row = rows.start;
         while row < rows.end {
@@ -199,6 +213,9 @@ impl Leaf {
             let end = self.rows_of(stretch).end.min(rows.end);
             counts[self.profiles.code(stretch)] -= (end - row) as u16;
             row = end;
+        }
+        if let Some(gone) = gone {
+            counts.swap_remove(gone);
         }
         counts.resize(after.profiles.values.len(), 0);
         if new > 0 {
@@ -209,49 +226,43 @@ impl Leaf {
 }
 
 impl PackedColumn {
-    /// The column after an edit that brings a value, and whether the values that stay have
-    /// the codes that they had.
-    fn spliced(&self, pieces: &Pieces, value: i64) -> (PackedColumn, bool) {
+    /// The column after an edit that brings a value.
+    fn spliced(&self, pieces: &Pieces, value: i64) -> (PackedColumn, CodesAfter) {
         if matches!(self.codes, Codes::Own) {
             let values = pieces.joined(&self.values, value);
-            return (PackedColumn { values: values.into(), codes: Codes::Own }, false);
+            return (PackedColumn { values: values.into(), codes: Codes::Own }, CodesAfter::Others);
         }
-        match self.spliced_few(pieces, value) {
-            Some(column) => (column, true),
-            None => (self.repacked(pieces, value), false),
-        }
+        self.spliced_few(pieces, value).unwrap_or_else(|| (self.repacked(pieces, value), CodesAfter::Others))
     }
 
     /// The same, if it need not be packed otherwise.
-    fn spliced_few(&self, pieces: &Pieces, value: i64) -> Option<PackedColumn> {
-        let taken = pieces.taken();
-        if taken.len() > TAKEN_FEW {
+    fn spliced_few(&self, pieces: &Pieces, value: i64) -> Option<(PackedColumn, CodesAfter)> {
+        if pieces.taken().len() > TAKEN_FEW {
             return None;
         }
-        // What no stretch has any more makes room for the new value.
-        let mut unused = taken
-            .clone()
+        let mut unused = pieces
+            .taken()
             .map(|stretch| self.code(stretch))
             .filter(|&code| !self.has(code, 0..pieces.head) && !self.has(code, pieces.tail..pieces.all));
-        let unused = (unused.next(), unused.next());
+        let (unused, more) = (unused.next(), unused.next());
         let known = self.values.iter().position(|&known| known == value).filter(|_| pieces.new > 0);
-        let (place, values) = match (known, unused) {
-            _ if pieces.new == 0 => match unused {
-                (None, _) => (0, self.values.clone()),
-                (Some(_), _) => return None,
-            },
-            (Some(place), (None, _)) => (place, self.values.clone()),
-            (Some(place), (Some(unused), None)) if place == unused => (place, self.values.clone()),
-            (None, (Some(place), None)) => {
-                let mut values = self.values.clone();
+        let mut values = self.values.clone();
+        let (place, gone) = match (known, unused) {
+            _ if more.is_some() => return None,
+            (None, gone) if pieces.new == 0 => (0, gone),
+            // What no stretch has any more makes room for the new value.
+            (None, Some(place)) => {
                 values[place] = value;
-                (place, values)
+                (place, None)
             }
-            (None, (None, _)) => (self.values.len(), pushed(&self.values, value)),
-            _ => return None,
+            (None, None) => {
+                values = values.iter().copied().chain([value]).collect();
+                (values.len() - 1, None)
+            }
+            (Some(place), gone) => (place, gone.filter(|gone| *gone != place)),
         };
         let count = pieces.len();
-        let codes = match &self.codes {
+        let mut codes = match &self.codes {
             Codes::Same if values.len() == 1 => Codes::Same,
             Codes::Byte(codes) if values.len() <= 256 => Codes::Byte(pieces.joined(codes, place as u8).into()),
             Codes::Word(codes) if !Codes::are_own(values.len(), count) => {
@@ -263,7 +274,14 @@ impl PackedColumn {
             }
             Codes::Same | Codes::Own | Codes::Most(_) | Codes::Byte(_) | Codes::Word(_) => return None,
         };
-        Some(PackedColumn { values, codes })
+        let Some(gone) = gone else { return Some((PackedColumn { values, codes }, CodesAfter::Same)) };
+        if values.len() <= 2 {
+            return None;
+        }
+        let mut values = Vec::from(values);
+        codes.rename(values.len() - 1, gone);
+        values.swap_remove(gone);
+        Some((PackedColumn { values: values.into(), codes }, CodesAfter::Without(gone)))
     }
 
     /// Whether one of some stretches has a code.
@@ -307,6 +325,25 @@ impl PackedColumn {
     }
 }
 
+impl Codes {
+    /// Gives what has one code another one.
+    fn rename(&mut self, from: usize, to: usize) {
+        match self {
+            Codes::Same | Codes::Own => {}
+            Codes::Most(exceptions) => {
+                renamed(std::slice::from_mut(&mut exceptions.common), from as u8, to as u8);
+                renamed(&mut exceptions.codes, from as u8, to as u8);
+            }
+            Codes::Byte(codes) => renamed(codes, from as u8, to as u8),
+            Codes::Word(codes) => renamed(codes, from as u16, to as u16),
+        }
+    }
+}
+
+fn renamed<T: Copy + Eq>(codes: &mut [T], from: T, to: T) {
+    codes.iter_mut().filter(|code| **code == from).for_each(|code| *code = to);
+}
+
 impl Exceptions {
     /// Which of them are of these stretches.
     fn within(&self, stretches: &Range<usize>) -> Range<usize> {
@@ -327,10 +364,6 @@ impl Exceptions {
         codes.extend_from_slice(&self.codes[tail..]);
         Exceptions { common: self.common, stretches: stretches.into(), codes: codes.into() }
     }
-}
-
-fn pushed(values: &[i64], value: i64) -> Box<[i64]> {
-    values.iter().copied().chain([value]).collect()
 }
 
 #[cfg(test)]

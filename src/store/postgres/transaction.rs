@@ -19,11 +19,11 @@ use super::sql::PgSql;
 use super::trouble::{commit_failure, trouble, uncommitted};
 use super::unsent::{Ahead, Unsent};
 use crate::domain::change::GENESIS;
-use crate::domain::{Group, KeptDigest, NumberRun, Partner, PartnerKey, RunChange, Time};
+use crate::domain::{Group, NumberRun, Partner, PartnerKey, RunChange, Time};
 use crate::store::group::{CommitFailure, Engine, Written};
 use crate::store::rows::*;
 use crate::store::sql::{Sql, bind};
-use crate::store::transaction::{EntryRow, LogDraft, Moved, NumberRows, OpenPartner, SqlTransaction};
+use crate::store::transaction::{EntryRow, LogDraft, NumberRows, OpenPartner, SqlTransaction};
 use crate::store::{Abort, LogEntry, OwnedRun, StoreError, Transaction, WriteTarget};
 
 /// How many runs of numbers are written in one statement.
@@ -70,9 +70,8 @@ impl Lane {
         let mut transaction = SqlTransaction::begin(sql, numbers, &self.target, &mut session.partner, entry)?;
         draft(&mut transaction)?;
         let (written, moved) = transaction.finish()?;
-        if let Some(Moved { head, row_digest, at, partner, known }) = moved {
-            let row_digest = KeptDigest::read(row_digest.as_deref(), head.key, head.version, &head.digest);
-            session.partner = OpenPartner { head, row_digest, last: Some(at), partner, known };
+        if let Some(moved) = moved {
+            session.partner = moved.into();
         }
         Ok(written)
     }

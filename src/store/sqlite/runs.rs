@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row, params};
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::sql::SqliteSql;
 use crate::domain::change::GENESIS;
@@ -295,26 +295,42 @@ impl RunWriter {
         run: ChangedRun<'_>,
         record: &Record,
     ) -> Result<(), StoreError> {
+        // A statement that reads the table that it writes to would put what it read into a
+        // temporary one first, so another row in the way is looked for by itself.
+        let before = row_up_to(connection, run.last)?;
         if self.continued_by(run)
             && let Some((first, last, _)) = &mut self.written
         {
-            // The row before is this one, so another in the way begins in the range.
-            let mut extend = connection.prepare_cached(
-                "UPDATE number_run SET last = ?3 WHERE first = ?1 \
-                 AND NOT EXISTS (SELECT 1 FROM number_run WHERE first BETWEEN ?2 AND ?3)",
-            )?;
+            if before.is_none_or(|(before, _)| before != *first) {
+                return Err(run.conflict());
+            }
+            let mut extend = connection.prepare_cached("UPDATE number_run SET last = ?2 WHERE first = ?1")?;
             *last = run.last;
-            return one(extend.execute([*first, run.first, run.last])?, run);
+            return one(extend.execute([*first, run.last])?, run);
         }
-        let mut insert = connection.prepare_cached(&format!(
-            "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18 \
-             WHERE coalesce((SELECT last FROM number_run WHERE first <= ?2 ORDER BY first DESC LIMIT 1), 0) < ?1"
-        ))?;
-        one(execute(&mut insert, key, version, run, record)?, run)?;
+        if before.is_some_and(|(_, last)| last >= run.first) {
+            return Err(run.conflict());
+        }
+        one(execute(&mut insertion(connection)?, key, version, run, record)?, run)?;
         self.written = Some((run.first, run.last, record.clone()));
         Ok(())
     }
+}
+
+/// Inserts a row; takes all columns.
+fn insertion(connection: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
+    connection.prepare_cached(&format!(
+        "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
+    ))
+}
+
+/// The bounds of the last row that begins at a number or before it.
+fn row_up_to(connection: &Connection, number: i64) -> Result<Option<(i64, i64)>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT first, last FROM number_run WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?;
+    let mut rows = statement.query([number])?;
+    rows.next()?.map(|row| Ok((row.int(0)?, row.int(1)?))).transpose()
 }
 
 fn one(rows: usize, run: ChangedRun<'_>) -> Result<(), StoreError> {
@@ -346,11 +362,11 @@ fn cut(connection: &Connection, row: (i64, i64), run: ChangedRun<'_>) -> Result<
     let first = row.0;
     let (before, behind) = run.remains(row);
     if let (Some(_), Some((next, _))) = (before, behind) {
-        let mut split = connection.prepare_cached(&format!(
-            "INSERT INTO number_run (first, last, partner, version, {RECORD}) \
-             SELECT ?2, last, partner, version, {RECORD} FROM number_run WHERE first = ?1"
-        ))?;
-        one(split.execute([first, next])?, run)?;
+        let mut whole = connection
+            .prepare_cached(&format!("SELECT ?2, last, partner, version, {RECORD} FROM number_run WHERE first = ?1"))?;
+        let read = |row: &Row<'_>| (0..18).map(|at| row.get::<_, Value>(at)).collect::<rusqlite::Result<Vec<Value>>>();
+        let values = whole.query_row([first, next], read).optional()?.ok_or_else(|| run.conflict())?;
+        one(insertion(connection)?.execute(params_from_iter(values))?, run)?;
     }
     let changed = match (before, behind) {
         (Some((_, last)), _) => {
@@ -384,7 +400,7 @@ fn replace(
 
 /// Runs a statement that takes the columns of `number_run` in their order.
 fn execute(
-    statement: &mut rusqlite::CachedStatement<'_>,
+    statement: &mut CachedStatement<'_>,
     key: PartnerKey,
     version: u64,
     run: ChangedRun<'_>,
