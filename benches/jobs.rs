@@ -31,7 +31,7 @@ const ROWS: usize = 100_000;
 const ROUNDS: usize = 3;
 
 fn main() {
-    for (what, numbers) in [("in blocks", shared::blocks(ROWS)), ("at random", shared::scattered(ROWS))] {
+    for (what, numbers) in [("in blocks", shared::blocks(ROWS)), ("at random", shared::indian(ROWS))] {
         let folder = tempfile::tempdir().expect("a folder");
         heading(&format!("a job of 100,000 rows, {what}"));
         run(folder.path(), &numbers);
