@@ -69,19 +69,6 @@ pub(super) struct UnpackedRow {
 }
 
 impl UnpackedRow {
-    /// Of the cells of a leaf's columns.
-    fn of(number: u64, [profile, version, assigned_at, expires_at, since, until]: [i64; 6]) -> UnpackedRow {
-        UnpackedRow {
-            number: E164::new(number).expect("what came in as a number"),
-            profile: Index::at(profile as usize),
-            version: version as u64,
-            assigned_at: time(assigned_at),
-            expires_at: time(expires_at),
-            since: Time::new(since).expect("what came in as a time"),
-            until: time(until),
-        }
-    }
-
     /// Whether two numbers say the same.
     fn agrees(&self, other: &UnpackedRow) -> bool {
         UnpackedRow { number: other.number, ..*self } == *other
@@ -663,12 +650,15 @@ impl Leaf {
 
     /// What the rows of a stretch say; the number is that of one of them.
     fn values(&self, stretch: usize) -> UnpackedRow {
-        UnpackedRow::of(self.first, self.columns().map(|column| column.value(stretch)))
-    }
-
-    /// In the order in which [`UnpackedRow::of`] takes their cells.
-    fn columns(&self) -> [&PackedColumn; 6] {
-        [&self.profiles, &self.version, &self.assigned_at, &self.expires_at, &self.since, &self.until]
+        UnpackedRow {
+            number: E164::new(self.first).expect("what came in as a number"),
+            profile: Index::at(self.profiles.value(stretch) as usize),
+            version: self.version.value(stretch) as u64,
+            assigned_at: time(self.assigned_at.value(stretch)),
+            expires_at: time(self.expires_at.value(stretch)),
+            since: Time::new(self.since.value(stretch)).expect("what came in as a time"),
+            until: time(self.until.value(stretch)),
+        }
     }
 
     /// Adds the rows to a digest; `weights` are those of a profile, of which a
@@ -732,7 +722,8 @@ impl Leaf {
             Begins::One | Begins::Each => 0,
             Begins::Rows(rows) => rows.len() * 2,
         };
-        let columns: usize = self.columns().iter().map(|column| column.bytes()).sum();
+        let columns = [&self.profiles, &self.version, &self.assigned_at, &self.expires_at, &self.since, &self.until];
+        let columns: usize = columns.iter().map(|column| column.bytes()).sum();
         size_of::<Leaf>() + 16 + self.numbers.bytes() + begins + columns + self.profile_counts.len() * 2
     }
 }
@@ -872,23 +863,6 @@ impl RowStore {
         let chunk = self.chunks.get(chunk)?;
         let leaf = &chunk.leaves[chunk.lasts.partition_point(|&last| last < number)];
         leaf.find(number).map(|row| leaf.row(row))
-    }
-
-    /// The rows of some numbers, in ascending order. Scattered ones are each somewhere else
-    /// in memory; they are read column by column, so that the processor waits for many
-    /// at a time and not for each in turn.
-    pub(super) fn get_all(&self, numbers: &[u64]) -> Vec<UnpackedRow> {
-        let mut seeker = self.seeker();
-        let find = |&number: &u64| seeker.find(number).map(|(leaf, row)| (number, leaf, row));
-        let mut found: Vec<(u64, &Leaf, usize)> = numbers.iter().filter_map(find).collect();
-        found.iter_mut().for_each(|(_, leaf, at)| *at = leaf.stretch(*at));
-        let cells: [Vec<i64>; 6] = std::array::from_fn(|column| {
-            found.iter().map(|&(_, leaf, stretch)| leaf.columns()[column].value(stretch)).collect()
-        });
-        let row = |(at, &(number, ..)): (usize, &(u64, &Leaf, usize))| {
-            UnpackedRow::of(number, cells.each_ref().map(|cells| cells[at]))
-        };
-        found.iter().enumerate().map(row).collect()
     }
 
     /// How many rows have a number of at most this.

@@ -683,10 +683,12 @@ pub(super) fn select<'a>(
         }
         Window::After { .. } | Window::Page { .. } => None,
     };
+    let mut seeker = snapshot.rows.seeker();
+    let row = |&number: &u64| seeker.find(number).map(|(leaf, row)| snapshot.show(leaf.row(row), now));
     Selection {
         total: found.total,
         start: found.start,
-        rows: snapshot.rows.get_all(&found.numbers).into_iter().map(|row| snapshot.show(row, now)).collect(),
+        rows: found.numbers.iter().filter_map(row).collect(),
         before: before.and_then(E164::new),
     }
 }
