@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rollcall::domain::change::Edit;
 use rollcall::domain::{E164, EntityChange, NumberChange, PartnerKey, Record, State, Time};
@@ -395,6 +397,41 @@ fn writes_that_share_commits_read_and_write_as_one_after_another() {
                    GROUP BY account) AS held JOIN (SELECT account, sum(numbers) AS numbers FROM account_numbers \
                    GROUP BY account) AS counted USING (account) WHERE held.numbers <> counted.numbers";
     assert_eq!(database.value(counted), "0");
+}
+
+/// Who commits for others follows the log for them before it tells them, and tells them
+/// also if that panics.
+#[test]
+fn who_follows_for_others_and_fails_keeps_none_of_them_waiting() {
+    let database = Database::chosen();
+    let store = database.open();
+    let key = new_partner(&*store, "PA_1");
+    let before = store.version(key).expect("a version");
+    let followed = Arc::new(AtomicU64::new(0));
+    let counter = followed.clone();
+    store.after_shared_commits(Box::new(move || {
+        assert!(counter.fetch_add(1, Ordering::SeqCst) >= 3, "cannot follow");
+    }));
+    let panicked = AtomicU64::new(0);
+    let (threads, each) = (8, 60);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (store, panicked) = (&store, &panicked);
+            scope.spawn(move || {
+                for at in 0..each {
+                    let changes = [created(911_000_000 + thread * each + at, stock("a"))];
+                    let written = catch_unwind(AssertUnwindSafe(|| put(&**store, key, &changes)));
+                    panicked.fetch_add(u64::from(written.is_err()), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    let followed = followed.load(Ordering::SeqCst);
+    assert!(followed > 3, "followed {followed} times");
+    assert_eq!(panicked.into_inner(), 3);
+    // Nothing is lost by it.
+    assert_eq!(store.version(key).expect("a version"), before + threads * each);
+    assert_eq!(differences(&*store), [] as [&str; 0]);
 }
 
 #[test]
