@@ -16,14 +16,14 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 const PASSED: Duration = Duration::from_millis(20);
 
 pub(super) struct TurnMutex<T> {
-    turns: Mutex<Turns>,
+    turns: Mutex<TurnState>,
     freed: Condvar,
     /// Locked by who has the turn alone.
     value: Mutex<T>,
 }
 
 #[derive(Default)]
-struct Turns {
+struct TurnState {
     taken: bool,
     waiting: usize,
     /// How many of those have waited for too long.
@@ -34,11 +34,11 @@ struct Turns {
 pub(super) struct TurnGuard<'t, T> {
     // Dropped in this order.
     value: MutexGuard<'t, T>,
-    _turn: Turn<'t>,
+    _turn: HeldTurn<'t>,
 }
 
-struct Turn<'t> {
-    turns: &'t Mutex<Turns>,
+struct HeldTurn<'t> {
+    turns: &'t Mutex<TurnState>,
     freed: &'t Condvar,
 }
 
@@ -90,14 +90,14 @@ impl<T> TurnMutex<T> {
         self.value.get_mut()
     }
 
-    fn taken(&self, mut turns: MutexGuard<'_, Turns>) -> TurnGuard<'_, T> {
+    fn taken(&self, mut turns: MutexGuard<'_, TurnState>) -> TurnGuard<'_, T> {
         turns.taken = true;
         drop(turns);
-        TurnGuard { value: self.value.lock(), _turn: Turn { turns: &self.turns, freed: &self.freed } }
+        TurnGuard { value: self.value.lock(), _turn: HeldTurn { turns: &self.turns, freed: &self.freed } }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for HeldTurn<'_> {
     fn drop(&mut self) {
         let mut turns = self.turns.lock();
         turns.taken = false;

@@ -1,21 +1,21 @@
 //! One edit of a leaf: its columns are copied with a few values changed, where
 //! building them anew would look each value up.
 //!
-//! A verb on one number changes one leaf, which has hundreds of runs. What always
-//! holds: the leaf is as if it had been built from its runs (a test compares the two
-//! by what they say), but that columns whose stretches nearly all had values of their
-//! own stay so.
+//! A verb on one number changes one leaf, which has hundreds of runs. What is before
+//! and behind the edit is copied as it is, codes and all. What always holds: the leaf
+//! says what one built from its runs would say (a test compares the two), and values
+//! with codes are distinct. A column keeps the form that it had for as long as that fits.
 
 use std::sync::OnceLock;
 
 use super::*;
 
-/// From how many stretches on that an edit takes out a column is packed anew.
+/// If an edit takes out more stretches than these, columns are packed anew.
 const TAKEN_FEW: usize = 8;
 
 /// What an edit leaves of the stretches of a leaf: those before `head`, `new` ones with
 /// the edit's values, and those from `tail` on. One that the edit cuts in two is in both.
-struct Pieces {
+struct StretchCut {
     head: usize,
     new: usize,
     tail: usize,
@@ -23,7 +23,7 @@ struct Pieces {
     all: usize,
 }
 
-impl Pieces {
+impl StretchCut {
     fn len(&self) -> usize {
         self.head + self.new + self.all - self.tail
     }
@@ -62,22 +62,22 @@ impl Leaf {
         if rows == 0 || rows > LEAF_ROWS {
             return None;
         }
-        let (pieces, begins) = self.cut(edit, from..to, new);
+        let (cut, begins) = self.cut(edit, from..to, new);
         let same_numbers = new > 0 && to - from == new;
         let (first, last, numbers) = match same_numbers {
             true => (self.first, self.last, self.numbers.clone()),
             false => self.renumbered(edit, from..to, new, rows)?,
         };
         let column = |column: &PackedColumn, value: fn(UnpackedRow) -> i64| {
-            column.spliced(&pieces, edit.row.map_or(NEVER, value)).0
+            column.spliced(&cut, edit.row.map_or(NEVER, value)).0
         };
-        let (profiles, codes) = self.profiles.spliced(&pieces, edit.row.map_or(-1, |row| profile_cell(row.profile)));
+        let (profiles, codes) = self.profiles.spliced(&cut, edit.row.map_or(-1, |row| profile_cell(row.profile)));
         let mut leaf = Leaf {
             first,
             last,
             len: rows as u16,
             numbers,
-            begins: match pieces.len() {
+            begins: match cut.len() {
                 1 => Begins::One,
                 _ => begins,
             },
@@ -102,10 +102,10 @@ impl Leaf {
     }
 
     /// What an edit leaves of the stretches, and the row with which each of them begins.
-    fn cut(&self, edit: &RowEdit, rows: Range<usize>, new: usize) -> (Pieces, Begins) {
+    fn cut(&self, edit: &RowEdit, rows: Range<usize>, new: usize) -> (StretchCut, Begins) {
         let (Range { start: from, end: to }, all) = (rows, self.stretches());
         if matches!(self.begins, Begins::Each) {
-            return (Pieces { head: from, new, tail: to, all }, Begins::Each);
+            return (StretchCut { head: from, new, tail: to, all }, Begins::Each);
         }
         let head = if from == 0 { 0 } else { self.stretch(from - 1) + 1 };
         let mut tail = if to == self.len() { all } else { self.stretch(to) };
@@ -117,8 +117,8 @@ impl Leaf {
             tail = tail.max(head);
         }
         let brings = edit.row.is_some() && !goes_on && !begins_earlier;
-        let pieces = Pieces { head, new: usize::from(brings), tail, all };
-        let mut begins = Vec::with_capacity(pieces.len());
+        let cut = StretchCut { head, new: usize::from(brings), tail, all };
+        let mut begins = Vec::with_capacity(cut.len());
         begins.extend((0..head).map(|at| self.rows_of(at).start as u16));
         begins.extend(brings.then_some(from as u16));
         begins.extend((tail..all).map(|at| match at == tail && begins_earlier {
@@ -126,7 +126,7 @@ impl Leaf {
             // Rows behind the edit move.
             false => (self.rows_of(at).start.max(to) + new - (to - from)) as u16,
         }));
-        (pieces, Begins::Rows(begins.into()))
+        (cut, Begins::Rows(begins.into()))
     }
 
     /// The first number, the last, and all of them where an edit brings others than were
@@ -227,29 +227,29 @@ impl Leaf {
 
 impl PackedColumn {
     /// The column after an edit that brings a value.
-    fn spliced(&self, pieces: &Pieces, value: i64) -> (PackedColumn, CodesAfter) {
+    fn spliced(&self, cut: &StretchCut, value: i64) -> (PackedColumn, CodesAfter) {
         if matches!(self.codes, Codes::Own) {
-            let values = pieces.joined(&self.values, value);
+            let values = cut.joined(&self.values, value);
             return (PackedColumn { values: values.into(), codes: Codes::Own }, CodesAfter::Others);
         }
-        self.spliced_few(pieces, value).unwrap_or_else(|| (self.repacked(pieces, value), CodesAfter::Others))
+        self.spliced_few(cut, value).unwrap_or_else(|| (self.repacked(cut, value), CodesAfter::Others))
     }
 
     /// The same, if it need not be packed otherwise.
-    fn spliced_few(&self, pieces: &Pieces, value: i64) -> Option<(PackedColumn, CodesAfter)> {
-        if pieces.taken().len() > TAKEN_FEW {
+    fn spliced_few(&self, cut: &StretchCut, value: i64) -> Option<(PackedColumn, CodesAfter)> {
+        if cut.taken().len() > TAKEN_FEW {
             return None;
         }
-        let mut unused = pieces
+        let mut unused = cut
             .taken()
             .map(|stretch| self.code(stretch))
-            .filter(|&code| !self.has(code, 0..pieces.head) && !self.has(code, pieces.tail..pieces.all));
+            .filter(|&code| !self.has(code, 0..cut.head) && !self.has(code, cut.tail..cut.all));
         let (unused, more) = (unused.next(), unused.next());
-        let known = self.values.iter().position(|&known| known == value).filter(|_| pieces.new > 0);
+        let known = self.values.iter().position(|&known| known == value).filter(|_| cut.new > 0);
         let mut values = self.values.clone();
         let (place, gone) = match (known, unused) {
             _ if more.is_some() => return None,
-            (None, gone) if pieces.new == 0 => (0, gone),
+            (None, gone) if cut.new == 0 => (0, gone),
             // What no stretch has any more makes room for the new value.
             (None, Some(place)) => {
                 values[place] = value;
@@ -261,15 +261,15 @@ impl PackedColumn {
             }
             (Some(place), gone) => (place, gone.filter(|gone| *gone != place)),
         };
-        let count = pieces.len();
+        let count = cut.len();
         let mut codes = match &self.codes {
             Codes::Same if values.len() == 1 => Codes::Same,
-            Codes::Byte(codes) if values.len() <= 256 => Codes::Byte(pieces.joined(codes, place as u8).into()),
+            Codes::Byte(codes) if values.len() <= 256 => Codes::Byte(cut.joined(codes, place as u8).into()),
             Codes::Word(codes) if !Codes::are_own(values.len(), count) => {
-                Codes::Word(pieces.joined(codes, place as u16).into())
+                Codes::Word(cut.joined(codes, place as u16).into())
             }
             Codes::Most(exceptions) if values.len() <= 256 => {
-                let exceptions = exceptions.spliced(pieces, place as u8);
+                let exceptions = exceptions.spliced(cut, place as u8);
                 Exceptions::few(exceptions.stretches.len(), count).then_some(Codes::Most(Box::new(exceptions)))?
             }
             Codes::Same | Codes::Own | Codes::Most(_) | Codes::Byte(_) | Codes::Word(_) => return None,
@@ -302,14 +302,14 @@ impl PackedColumn {
     }
 
     /// The column after an edit, packed anew.
-    fn repacked(&self, pieces: &Pieces, value: i64) -> PackedColumn {
+    fn repacked(&self, cut: &StretchCut, value: i64) -> PackedColumn {
         let mut values = self.values.to_vec();
         let place = values.iter().position(|&known| known == value).unwrap_or_else(|| {
             values.push(value);
             values.len() - 1
         });
-        let before: Vec<u16> = (0..pieces.all).map(|stretch| self.code(stretch) as u16).collect();
-        let mut codes = pieces.joined(&before, place as u16);
+        let before: Vec<u16> = (0..cut.all).map(|stretch| self.code(stretch) as u16).collect();
+        let mut codes = cut.joined(&before, place as u16);
         let mut uses = vec![0_u16; values.len()];
         codes.iter().for_each(|&code| uses[usize::from(code)] = 1);
         if uses.contains(&0) {
@@ -351,14 +351,14 @@ impl Exceptions {
         at(stretches.start)..at(stretches.end)
     }
 
-    fn spliced(&self, pieces: &Pieces, new: u8) -> Exceptions {
-        let [head, tail] = [pieces.head, pieces.tail].map(|stretch| self.within(&(0..stretch)).end);
-        let others = if new == self.common { 0 } else { pieces.new };
-        let behind = pieces.head + pieces.new;
+    fn spliced(&self, cut: &StretchCut, new: u8) -> Exceptions {
+        let [head, tail] = [cut.head, cut.tail].map(|stretch| self.within(&(0..stretch)).end);
+        let others = if new == self.common { 0 } else { cut.new };
+        let behind = cut.head + cut.new;
         let mut stretches = self.stretches[..head].to_vec();
-        stretches.extend((pieces.head..pieces.head + others).map(|stretch| stretch as u16));
+        stretches.extend((cut.head..cut.head + others).map(|stretch| stretch as u16));
         stretches
-            .extend(self.stretches[tail..].iter().map(|&stretch| (usize::from(stretch) + behind - pieces.tail) as u16));
+            .extend(self.stretches[tail..].iter().map(|&stretch| (usize::from(stretch) + behind - cut.tail) as u16));
         let mut codes = self.codes[..head].to_vec();
         codes.extend(std::iter::repeat_n(new, others));
         codes.extend_from_slice(&self.codes[tail..]);
