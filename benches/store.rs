@@ -1,8 +1,8 @@
 //! What the database and the memory cost: importing, starting, writing beside
-//! readers, and what is resident: `cargo bench --bench store`. The part about single
-//! writes alone: `cargo bench --bench store -- writes`, that about memory: `-- memory`; that about the past of a million
-//! changes: `cargo bench --bench store -- past`, in an empty database of PostgreSQL
-//! `cargo bench --bench store -- past postgres://…`.
+//! readers, and what is resident: `cargo bench --bench store`. Parts alone: single
+//! writes, `cargo bench --bench store -- writes`; memory, `-- memory`; the past of a
+//! million changes, `-- past`, in an empty database of PostgreSQL
+//! `-- past postgres://…`.
 //!
 //! Everything happens in a folder of its own below the system's temporary one,
 //! so that decides which disk is measured.

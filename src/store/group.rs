@@ -1,9 +1,9 @@
 //! Group commit: concurrent writes that become durable together.
 //!
 //! Writers take turns on one transaction; each runs in a savepoint of its own,
-//! and the last one in the queue commits for all, so one sync serves a group. It
-//! also follows the log for all before it tells them. There is no thread for it:
-//! drafts run on their callers' threads and may borrow from them.
+//! and the last one in the queue commits for all, so one sync serves a group. That
+//! writer also follows the log for all, and then tells them. There is no thread for
+//! it: drafts run on their callers' threads and may borrow from them.
 //!
 //! Invariants: no caller learns of a write before it is durable, and a writer that
 //! has read a neighbour's uncommitted write waits for the neighbour. A failed

@@ -1,8 +1,8 @@
 //! A mutex for writers that wait for as long as a sync takes.
 //!
 //! Who waits sleeps at once. A mutex that first spins and yields suits what is held for
-//! a moment; here some ten writers wait for each sync, and their yields cost as much as
-//! a third of their writes. Who comes when it is free takes it, without waking anybody,
+//! a moment; here some ten writers wait for each sync, and their yields took a tenth of
+//! all processor time. Who comes when it is free takes it, without waking anybody,
 //! unless a writer has waited too long for that.
 //!
 //! Deliberately absent: the order of those that wait.

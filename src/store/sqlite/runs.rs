@@ -364,7 +364,8 @@ fn cut(connection: &Connection, row: (i64, i64), run: ChangedRun<'_>) -> Result<
     if let (Some(_), Some((next, _))) = (before, behind) {
         let mut whole = connection
             .prepare_cached(&format!("SELECT ?2, last, partner, version, {RECORD} FROM number_run WHERE first = ?1"))?;
-        let read = |row: &Row<'_>| (0..18).map(|at| row.get::<_, Value>(at)).collect::<rusqlite::Result<Vec<Value>>>();
+        let columns = 0..whole.column_count();
+        let read = |row: &Row<'_>| columns.map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>();
         let values = whole.query_row([first, next], read).optional()?.ok_or_else(|| run.conflict())?;
         one(insertion(connection)?.execute(params_from_iter(values))?, run)?;
     }
