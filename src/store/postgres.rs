@@ -224,7 +224,9 @@ impl Store for PgStore {
 
     fn heads(&self, always: bool) -> Result<Option<Vec<LogHead>>, StoreError> {
         let follower = &mut *self.follower.lock();
-        if !std::mem::replace(&mut follower.asked, true) {
+        // A caller that asks once would not notice that the database answers again, and one
+        // stall would end all that it does.
+        if !always && !std::mem::replace(&mut follower.asked, true) {
             self.core.start_pulse();
         }
         let kept = &mut follower.link;
