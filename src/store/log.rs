@@ -2,11 +2,22 @@
 //! digests that makes a rewritten past visible.
 //!
 //! A part holds what one change did to the numbers of one group of 10,000:
-//! `{"images":[RECORD,…],"runs":[[FIRST,COUNT,BEFORE,AFTER],…]}`. BEFORE and
-//! AFTER point into `images` counting from 1; 0 means that the number was not
-//! there. A block of 10,000 that comes into stock is one run.
+//!
+//! ```text
+//! {"images":[RECORD,…],
+//!  "dated":[[IMAGE,SINCE,ASSIGNED_AT,EXPIRES_AT,UNTIL],…],
+//!  "runs":[[FIRST,COUNT,BEFORE,AFTER],…]}
+//! ```
+//!
+//! BEFORE and AFTER point into `images` and on into `dated`, counting from 1; 0 means
+//! that the number was not there. What is in `dated` is as `images` has it at IMAGE,
+//! counting from 1, but for its dates: numbers that came from one list mostly differ in
+//! nothing else. A block of 10,000 that comes into stock is one run. Releases before
+//! 0.2.0 neither wrote nor read `dated`, so nothing writes it where one of them may read.
 //!
 //! Readable on purpose: the log outlives the program that wrote it.
+
+use std::hash::{Hash, Hasher};
 
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -14,15 +25,28 @@ use sha2::{Digest as _, Sha256};
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
 use crate::domain::dictionary::Dictionary;
-use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record, RunChange};
+use crate::domain::{Dates, E164, EntityChange, Group, NumberChange, PartnerKey, Record, RunChange, Time};
 
 /// First number, count, and the images before and after.
 type LogRun = (u64, u32, u32, u32);
+/// The place of an image, and `since`, `assigned_at`, `expires_at` and `until` in place of its own.
+type DatedImage = (u32, Time, Option<Time>, Option<Time>, Option<Time>);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct EntryPart<I> {
     images: Vec<I>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dated: Vec<DatedImage>,
     runs: Vec<LogRun>,
+}
+
+/// Who may read what is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Readers {
+    /// Also releases that know no dated images.
+    Any,
+    /// Releases that know them.
+    OfDatedImages,
 }
 
 /// One part ready to be stored.
@@ -46,7 +70,7 @@ pub fn group(subject: i64) -> u64 {
 }
 
 /// Splits sorted changes into parts.
-pub fn encode(changes: &[RunChange]) -> impl Iterator<Item = Encoded> {
+pub fn encode(changes: &[RunChange], readers: Readers) -> impl Iterator<Item = Encoded> {
     let mut left = changes;
     // Of the first of them, the numbers that are in no part yet.
     let mut next = changes.first().map_or(0, |change| change.first.digits());
@@ -63,7 +87,7 @@ pub fn encode(changes: &[RunChange]) -> impl Iterator<Item = Encoded> {
                 next = left.first().map_or(next, |change| change.first.digits());
             }
         }
-        part.encoded()
+        part.encoded(readers)
     })
 }
 
@@ -92,16 +116,96 @@ impl<'a> PartWriter<'a> {
         image.map_or(0, |image| self.images.place(image, near.checked_sub(1)) + 1)
     }
 
-    fn encoded(self) -> Option<Encoded> {
-        let &(first, count, ..) = self.runs.first()?;
+    fn encoded(self, readers: Readers) -> Option<Encoded> {
+        let PartWriter { images, runs } = self;
+        let &(first, count, ..) = runs.first()?;
         let [number, minus_group] = subjects(E164::new(first)?);
-        let subject = if (self.runs.len(), count) == (1, 1) { number } else { minus_group };
-        let part = EntryPart { images: self.images.into_values(), runs: self.runs };
-        Some(Encoded { subject, body: serde_json::to_string(&part).expect("records serialise") })
+        let subject = if (runs.len(), count) == (1, 1) { number } else { minus_group };
+        let body = match readers {
+            Readers::OfDatedImages if images.values().len() > 1 => serde_json::to_string(&dated(images, runs)),
+            Readers::OfDatedImages | Readers::Any => {
+                serde_json::to_string(&EntryPart { images: images.into_values(), dated: Vec::new(), runs })
+            }
+        };
+        Some(Encoded { subject, body: body.expect("records serialise") })
     }
 }
 
-impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
+/// All of an image but its dates.
+#[derive(Clone, Copy)]
+struct Undated<'a>(&'a Record);
+
+impl<'a> Undated<'a> {
+    fn words(self) -> impl Eq + Hash + use<'a> {
+        let Record { state, account, application, trunk, number_type, country, region, cost, tags, .. } = self.0;
+        ((state, account, application, trunk), (number_type, country, region, cost, tags))
+    }
+}
+
+impl PartialEq for Undated<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.words() == other.words()
+    }
+}
+
+impl Eq for Undated<'_> {}
+
+impl Hash for Undated<'_> {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        self.words().hash(to);
+    }
+}
+
+/// A part whose images that differ only in dates have their words once.
+fn dated<'a>(known: Dictionary<&'a Record>, mut runs: Vec<LogRun>) -> EntryPart<&'a Record> {
+    let mut words: Dictionary<Undated<'a>> = Dictionary::default();
+    let (mut images, mut dated): (Vec<&Record>, Vec<DatedImage>) = Default::default();
+    let mut near = None;
+    // Of each image known so far, which of the images or of the dated ones it is.
+    let places: Vec<Result<u32, u32>> = known
+        .into_values()
+        .into_iter()
+        .map(|image| {
+            let at = words.place(Undated(image), near);
+            near = Some(at);
+            if at as usize == images.len() {
+                images.push(image);
+                return Ok(at + 1);
+            }
+            let Dates { assigned_at, expires_at, since, until } = image.dates();
+            dated.push((at + 1, since, assigned_at, expires_at, until));
+            Err(dated.len() as u32)
+        })
+        .collect();
+    let place = |known: &mut u32| {
+        if let Some(place) = known.checked_sub(1).and_then(|at| places.get(at as usize)) {
+            *known = place.unwrap_or_else(|dated| images.len() as u32 + dated);
+        }
+    };
+    for (_, _, before, after) in &mut runs {
+        [before, after].into_iter().for_each(place);
+    }
+    EntryPart { images, dated, runs }
+}
+
+/// An image as a part has it.
+trait Image {
+    fn record(&self) -> Result<Record, StoreError>;
+}
+
+impl Image for Record {
+    fn record(&self) -> Result<Record, StoreError> {
+        Ok(self.clone())
+    }
+}
+
+impl Image for &RawValue {
+    fn record(&self) -> Result<Record, StoreError> {
+        serde_json::from_str(self.get()).map_err(|error| corrupt(format!("an image in the log: {error}")))
+    }
+}
+
+impl<'a, I: Image + serde::Deserialize<'a>> EntryPart<I> {
     fn read(body: &'a str) -> Result<EntryPart<I>, StoreError> {
         let part: EntryPart<I> =
             serde_json::from_str(body).map_err(|error| corrupt(format!("a part of the log: {error}")))?;
@@ -117,12 +221,17 @@ impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
     }
 
     /// The image at a place; none where the number was not there.
-    fn image(&self, at: u32) -> Result<Option<&I>, StoreError> {
-        match (at, self.images.get((at as usize).wrapping_sub(1))) {
-            (0, _) => Ok(None),
-            (_, Some(image)) => Ok(Some(image)),
-            (at, None) => Err(corrupt(format!("a part of the log refers to image {at}, which it does not have"))),
+    fn image(&self, at: u32) -> Result<Option<Record>, StoreError> {
+        let EntryPart { images, dated, .. } = self;
+        let Some(place) = at.checked_sub(1) else { return Ok(None) };
+        let absent = || corrupt(format!("a part of the log refers to image {at}, which it does not have"));
+        if let Some(image) = images.get(place as usize) {
+            return image.record().map(Some);
         }
+        let &(image, since, assigned_at, expires_at, until) =
+            dated.get(place as usize - images.len()).ok_or_else(absent)?;
+        let image = images.get((image as usize).wrapping_sub(1)).ok_or_else(absent)?;
+        Ok(Some(Record { since, assigned_at, expires_at, until, ..image.record()? }))
     }
 }
 
@@ -130,7 +239,7 @@ impl<'a, I: serde::Deserialize<'a>> EntryPart<I> {
 pub fn decode(body: &str, out: &mut Vec<RunChange>) -> Result<(), StoreError> {
     let part: EntryPart<Record> = EntryPart::read(body)?;
     for &(first, count, before, after) in part.runs.iter().filter(|run| run.1 > 0) {
-        let (before, after) = (part.image(before)?.cloned(), part.image(after)?.cloned());
+        let (before, after) = (part.image(before)?, part.image(after)?);
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
         out.push(RunChange { first, count: u64::from(count), before, after });
     }
@@ -146,7 +255,7 @@ pub fn runs(
     let part: EntryPart<Record> = EntryPart::read(body)?;
     for &(first, count, _, after) in &part.runs {
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
-        take(first, u64::from(count), part.image(after)?)?;
+        take(first, u64::from(count), part.image(after)?.as_ref())?;
     }
     Ok(())
 }
@@ -219,7 +328,7 @@ impl<'a> Skimmed<'a> {
         let digits = number.digits();
         let run = self.0.runs.iter().find(|run| (run.0..run.0 + u64::from(run.1)).contains(&digits));
         let Some(&(_, _, before, after)) = run else { return Ok(None) };
-        Ok(Some(NumberChange { number, before: self.record(before)?, after: self.record(after)? }))
+        Ok(Some(NumberChange { number, before: self.0.image(before)?, after: self.0.image(after)? }))
     }
 
     /// Reads the changes from the one at `skip` on, at most `limit`.
@@ -229,7 +338,7 @@ impl<'a> Skimmed<'a> {
             let count = u64::from(count);
             let take = count.saturating_sub(skip).min((full - out.len()) as u64);
             if take > 0 {
-                push(out, first + skip, take, self.record(before)?, self.record(after)?)?;
+                push(out, first + skip, take, self.0.image(before)?, self.0.image(after)?)?;
             }
             skip = skip.saturating_sub(count);
             if out.len() == full {
@@ -237,11 +346,6 @@ impl<'a> Skimmed<'a> {
             }
         }
         Ok(())
-    }
-
-    fn record(&self, at: u32) -> Result<Option<Record>, StoreError> {
-        let read = |image: &&RawValue| serde_json::from_str(image.get());
-        self.0.image(at)?.map(read).transpose().map_err(|error| corrupt(format!("an image in the log: {error}")))
     }
 }
 
@@ -307,7 +411,7 @@ pub fn decode_entities(text: &str) -> Result<Vec<EntityChange>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{NumberType, State, Tags, Time};
+    use crate::domain::{NumberType, State, Tags};
     use proptest::prelude::*;
 
     fn record(cost: i64, tag: &str) -> Record {
@@ -330,20 +434,67 @@ mod tests {
                 after: Some(image.clone()),
             })
             .collect();
-        let parts: Vec<Encoded> = encode(&RunChange::all(changes)).collect();
+        let parts: Vec<Encoded> = encode(&RunChange::all(changes), Readers::Any).collect();
         assert_eq!(parts.len(), 1);
         assert_eq!(parts[0].subject, -91_227_126);
         assert!(parts[0].body.len() < 400, "{}", parts[0].body);
     }
 
+    /// The text of the part of numbers that came into stock with these images.
+    fn written(images: &[Record], readers: Readers) -> String {
+        let changes = images.iter().zip(912_271_260_000..).map(|(image, digits)| NumberChange {
+            number: E164::new(digits).expect("a number"),
+            before: None,
+            after: Some(image.clone()),
+        });
+        encode(&RunChange::all(changes), readers).map(|part| part.body).collect()
+    }
+
+    #[test]
+    fn images_that_differ_in_dates_have_their_words_once() {
+        let time = |seconds: i64| Time::new(1_770_000_000 + seconds).expect("a time");
+        let dated = |cost: i64, days: i64| Record { expires_at: Some(time(days)), ..record(cost, "a") };
+        let images = [dated(1, 1), dated(1, 2), dated(2, 3), dated(1, 4)];
+        let text = written(&images, Readers::OfDatedImages);
+        let dates = r#""dated":[[1,"2026-02-02T02:40:00Z",null,"2026-02-02T02:40:02Z",null],[1,"#;
+        assert!(text.contains(dates), "{text}");
+        let runs = "[[912271260000,1,0,1],[912271260001,1,0,3],[912271260002,1,0,2],[912271260003,1,0,4]]}";
+        assert!(text.ends_with(runs), "{text}");
+        let plain = written(&images, Readers::Any);
+        assert!(!plain.contains("dated") && plain.len() > text.len(), "{plain}");
+        for body in [&text, &plain] {
+            let mut back = Vec::new();
+            decode(body, &mut back).expect("what was encoded");
+            assert!(back.iter().map(|run| run.after.as_ref()).eq(images.iter().map(Some)), "{body}");
+        }
+        // One image is as it always was.
+        assert_eq!(written(&images[..1], Readers::OfDatedImages), written(&images[..1], Readers::Any));
+    }
+
+    #[test]
+    fn a_place_that_a_part_does_not_have_is_damage() {
+        let image = serde_json::to_string(&record(1, "a")).expect("text");
+        for (like, after) in [(1, 3), (2, 2), (0, 2)] {
+            let dated = format!(r#"[{like},"2026-02-02T02:40:00Z",null,null,null]"#);
+            let body = format!(r#"{{"images":[{image}],"dated":[{dated}],"runs":[[912271260000,1,0,{after}]]}}"#);
+            let error = decode(&body, &mut Vec::new()).expect_err(&body);
+            assert!(error.to_string().contains(&format!("image {after}, which it does not have")), "{error}");
+        }
+    }
+
     proptest! {
         #[test]
         fn decoding_undoes_encoding(
-            edits in prop::collection::btree_map(912_271_260_000_u64..912_271_290_000, (0..3_i64, 0..3_i64), 0..200),
+            edits in prop::collection::btree_map(912_271_260_000_u64..912_271_290_000, (0..9_i64, 0..9_i64), 0..200),
+            readers in prop::sample::select(vec![Readers::Any, Readers::OfDatedImages]),
             skip in 0..150_usize,
             limit in 0..150_usize,
         ) {
-            let image = |cost: i64| (cost > 0).then(|| record(cost, "t"));
+            // Three costs, each with three dates.
+            let image = |kind: i64| {
+                let dated = |record| Record { expires_at: Time::new(1_780_000_000 + kind % 3), ..record };
+                (kind > 0).then(|| dated(record(kind / 3, "t")))
+            };
             let changes: Vec<NumberChange> = edits
                 .into_iter()
                 .map(|(digits, (before, after))| NumberChange {
@@ -353,7 +504,7 @@ mod tests {
                 })
                 .collect();
             let mut back = Vec::new();
-            for part in encode(&RunChange::all(changes.iter().cloned())) {
+            for part in encode(&RunChange::all(changes.iter().cloned()), readers) {
                 let before = back.len();
                 let mut runs = Vec::new();
                 decode(&part.body, &mut runs).expect("what was encoded");

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::beside::SideRows;
 use super::entities::{ACCOUNTS, ACKNOWLEDGEMENTS, APPLICATIONS, EntityTable, KEYS, SETTINGS, TRUNKS, entity_row};
 use super::group::Written;
-use super::log::{self, Chain, Encoded};
+use super::log::{self, Chain, Encoded, Readers};
 use super::people::{AuditEntry, PeopleWrites, audit_of};
 use super::rows::*;
 use super::sql::{Sql, bind};
@@ -115,9 +115,9 @@ impl LogDraft {
     }
 
     /// The parts of the log that changes make, each with its place.
-    pub fn parts(&mut self, changes: &[RunChange]) -> Vec<(i64, Encoded)> {
+    pub fn parts(&mut self, changes: &[RunChange], readers: Readers) -> Vec<(i64, Encoded)> {
         let mut parts = Vec::new();
-        for part in log::encode(changes) {
+        for part in log::encode(changes, readers) {
             self.chain.part(part.subject, &part.body);
             parts.push((self.parts, part));
             self.parts += 1;

@@ -21,6 +21,7 @@ use super::unsent::{Ahead, Unsent};
 use crate::domain::change::GENESIS;
 use crate::domain::{Group, NumberRun, Partner, PartnerKey, RunChange, Time};
 use crate::store::group::{CommitFailure, Engine, Written};
+use crate::store::log::Readers;
 use crate::store::rows::*;
 use crate::store::sql::{Sql, bind};
 use crate::store::transaction::{EntryRow, LogDraft, NumberRows, OpenPartner, SqlTransaction};
@@ -253,7 +254,12 @@ impl PgNumbers {
         for (account, at) in log.losses(changes) {
             ahead.own.add_loss(account, at.seconds());
         }
-        for part in log.parts(changes) {
+        // A node of the release before reads the log for as long as it may write rows.
+        let readers = match self.form {
+            TableForm::Each => Readers::Any,
+            TableForm::Runs => Readers::OfDatedImages,
+        };
+        for part in log.parts(changes, readers) {
             ahead.own.add_part(key.0, version, part);
         }
         let large = ahead.own.is_large();

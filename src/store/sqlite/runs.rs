@@ -15,7 +15,7 @@ use crate::domain::change::GENESIS;
 use crate::domain::{
     AccountId, ApplicationId, Country, NumberRun, Partner, PartnerKey, Record, RunChange, Time, TrunkId,
 };
-use crate::store::log::Encoded;
+use crate::store::log::{Encoded, Readers};
 use crate::store::rows::*;
 use crate::store::runs::{COUNTS_INTEGRITY, ChangedRun, NO_END, OVERLAPS, RUN_MAX, TableDigest, possible};
 use crate::store::sql::{Sql, bind};
@@ -203,7 +203,7 @@ impl NumberRows<SqliteSql<'_>> for RunWriter {
         }
         put_counts(sql.connection, key, changes)?;
         let part = "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)";
-        for (at, Encoded { subject, body }) in log.parts(changes) {
+        for (at, Encoded { subject, body }) in log.parts(changes, Readers::OfDatedImages) {
             sql.run(part, bind![key, version, at, subject, &body])?;
         }
         Ok(())
