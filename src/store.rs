@@ -19,6 +19,7 @@ mod history;
 pub mod log;
 pub mod migrate;
 mod net_change;
+mod own_entries;
 pub mod people;
 pub mod postgres;
 mod rows;
@@ -40,6 +41,7 @@ pub use self::beside::SideTables;
 pub use self::draft::{Decision, Done, DraftError};
 pub use self::history::LogReads;
 pub use self::net_change::NetChangeTable;
+pub use self::own_entries::WholeEntry;
 use crate::domain::change::Digest;
 use crate::domain::runs::runs as runs_of;
 use crate::domain::{
@@ -652,6 +654,13 @@ pub trait Store: LogReads + NetChangeTable + SideTables + people::PeopleStore + 
     /// What is called after a commit that several writes share, before they return. Of
     /// several the last one is kept.
     fn after_shared_commits(&self, _: FollowNow) {}
+
+    /// The entries of the log directly after a version, up to another, that this
+    /// process has committed and still has, for the one who follows in it. Others are
+    /// in the log; each is handed over once.
+    fn own_entries(&self, _key: PartnerKey, _after: u64, _through: u64) -> Vec<WholeEntry> {
+        Vec::new()
+    }
 
     /// Writes a consistent copy to a new file, while others read and write.
     fn backup(&self, to: &Path) -> Result<(), StoreError>;

@@ -1,7 +1,8 @@
 //! The snapshots of all partners in this node's memory, updated from the log.
 //!
 //! Loaded once, then patched from the log by [`Replica::follow`], which polls the
-//! database: this node's own commits and those of other nodes take the same path.
+//! database: this node's own commits and those of other nodes take the same path, but
+//! that its own need not be read back from there.
 //! Readers take a snapshot and never wait. If the log does not match the snapshot
 //! (a gap, a broken chain, a version that went back), the partner is loaded again
 //! beside the old snapshot, then swapped; if another database answers than before,
@@ -42,7 +43,9 @@ use crate::domain::change::GENESIS;
 use crate::domain::{E164, KeptDigest, KeyId, PartnerId, PartnerKey, RowDigest, Time};
 use crate::inventory::{Applying, Image, Loader, Misfit, Snapshot};
 use crate::service::replica::refusals::Refusals;
-use crate::store::{self, BatchRow, Incarnation, Load, Loaded, LogHead, LogPiece, NumberBatch, Store, StoreError};
+use crate::store::{
+    self, BatchRow, Incarnation, Load, Loaded, LogHead, LogPiece, NumberBatch, Store, StoreError, WholeEntry,
+};
 
 /// How many batches of rows may wait to be indexed while more are read.
 const BATCHES_AHEAD: usize = 8;
@@ -1017,7 +1020,8 @@ impl Replica {
         let before = current.map(|snapshot| (*snapshot).clone());
         let version = before.as_ref().map_or(0, |snapshot| snapshot.version);
         // What was committed since the heads were read has its turn later.
-        let next = replayed(&*self.store, head.key, before, head.version, &mut || ())?;
+        let own = self.store.own_entries(head.key, version, head.version);
+        let next = replayed(&*self.store, head.key, (before, own), head.version, &mut || ())?;
         match next {
             // Usually just reached; a log that was set back, or rewritten,
             // shows here.
@@ -1088,17 +1092,19 @@ impl From<Misfit> for Setback {
 }
 
 /// A partner with its log applied up to a version, or up to its end; none where
-/// there is no entry and was no snapshot. `progress` is called at each entry.
+/// there is no entry and was no snapshot. `own` are the entries that come first, if
+/// they are known. `progress` is called at each entry.
 pub(super) fn replayed(
     store: &dyn Store,
     key: PartnerKey,
-    mut snapshot: Option<Snapshot>,
+    (mut snapshot, own): (Option<Snapshot>, Vec<WholeEntry>),
     through: u64,
     progress: &mut dyn FnMut(),
 ) -> Result<Option<Snapshot>, Setback> {
-    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+    let known = snapshot.as_ref().map_or(0, |snapshot| snapshot.version);
+    let after = own.last().map_or(known, |entry| entry.version);
     let mut applying: Option<Applying> = None;
-    store::follow(store, key, (after, through), |piece| {
+    let mut take = |piece| {
         match piece {
             LogPiece::Entry { version, entry, entities, previous } => {
                 progress();
@@ -1125,7 +1131,9 @@ pub(super) fn replayed(
             }
         }
         Ok::<(), Setback>(())
-    })?;
+    };
+    own.into_iter().flat_map(WholeEntry::pieces).try_for_each(&mut take)?;
+    store::follow(store, key, (after, through), take)?;
     match applying {
         Some(applying) => Ok(Some(applying.finish()?)),
         None => Ok(snapshot),

@@ -13,11 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
 
+use super::own_entries::{OwnEntries, WholeEntry};
 use super::turn_mutex::{TurnGuard, TurnMutex};
-use super::{Abort, FollowNow, StoreError};
+use super::{Abort, StoreError};
+use crate::domain::PartnerKey;
 use crate::trace;
 
 /// How long a writer waits for its turn.
@@ -35,6 +36,8 @@ pub(super) struct Written {
     pub version: Option<u64>,
     /// Whether it put anything at all.
     pub anything: bool,
+    /// That entry of the log, if it was kept.
+    pub entry: Option<(PartnerKey, WholeEntry)>,
 }
 
 /// Why a whole group was not committed, or may not have been.
@@ -95,12 +98,9 @@ pub(super) trait Engine {
     fn rest(&mut self) {}
 }
 
-/// See [`super::Store::after_shared_commits`].
-pub(super) type Follows = Arc<ArcSwapOption<FollowNow>>;
-
 pub(super) struct GroupCommit<E> {
     open: TurnMutex<OpenGroup<E>>,
-    follows: Follows,
+    own: Arc<OwnEntries>,
     /// Held while a group ends, so that no member misses the notification.
     ending: Mutex<()>,
     committed: Condvar,
@@ -113,6 +113,8 @@ pub(super) struct OpenGroup<E> {
     /// How many writes of the open transaction wait for its commit. The
     /// transaction is open exactly when this is not 0.
     members: usize,
+    /// What they put into the log, as far as it was kept.
+    entries: Vec<(PartnerKey, WholeEntry)>,
 }
 
 /// How one group ended, once it has. Each member keeps a reference, so the
@@ -121,10 +123,11 @@ pub(super) struct OpenGroup<E> {
 struct CommitGroup(Arc<OnceLock<Result<(), CommitFailure>>>);
 
 impl<E: Engine> GroupCommit<E> {
-    pub fn new(engine: E, follows: Follows) -> GroupCommit<E> {
+    pub fn new(engine: E, own: Arc<OwnEntries>) -> GroupCommit<E> {
+        let (group, members, entries) = Default::default();
         GroupCommit {
-            open: TurnMutex::new(OpenGroup { engine, group: CommitGroup::default(), members: 0 }),
-            follows,
+            open: TurnMutex::new(OpenGroup { engine, group, members, entries }),
+            own,
             ending: Mutex::default(),
             committed: Condvar::new(),
         }
@@ -221,7 +224,7 @@ impl<E: Engine> GroupCommit<E> {
             open.engine.rest();
             open.engine.begin()
         };
-        let result = match begun {
+        let mut result = match begun {
             Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&mut open.engine))),
             Err(error) if joined => Ok(Err(error.into())),
             Err(error) => return Err(error),
@@ -234,12 +237,13 @@ impl<E: Engine> GroupCommit<E> {
         if let Some(failure) = open.engine.lost(abort) {
             // The other members' writes are gone with it.
             drop(self.end(open, Some(failure)));
-        } else if matches!(result, Ok(Ok(Written { anything: true, .. }))) {
+        } else if let Ok(Ok(Written { anything: true, entry, .. })) = &mut result {
             if joined {
                 ended = open.engine.keep();
             }
             if ended.is_ok() {
                 open.members += 1;
+                open.entries.extend(entry.take());
             }
         } else {
             ended = if joined { open.engine.undo() } else { open.engine.rollback() };
@@ -259,7 +263,10 @@ impl<E: Engine> GroupCommit<E> {
     /// Begins the next group; how this one ended its members hear once what is returned
     /// is dropped.
     fn end(&self, open: &mut OpenGroup<E>, failure: Option<CommitFailure>) -> EndedGroup<'_, E> {
-        let members = std::mem::take(&mut open.members);
+        let (members, entries) = (std::mem::take(&mut open.members), std::mem::take(&mut open.entries));
+        if failure.is_none() {
+            self.own.add(entries);
+        }
         EndedGroup { of: self, group: std::mem::take(&mut open.group), members, failure }
     }
 
@@ -296,11 +303,8 @@ impl<E> EndedGroup<'_, E> {
     /// Follows the log for all, where there are several: each would ask for the log
     /// itself otherwise, and wait for the others that do.
     fn follow(&self) {
-        if self.members > 1
-            && self.failure.is_none()
-            && let Some(follow) = &*self.of.follows.load()
-        {
-            follow();
+        if self.members > 1 && self.failure.is_none() {
+            self.of.own.follow();
         }
     }
 }

@@ -2,51 +2,46 @@
 //! digests that makes a rewritten past visible.
 //!
 //! A part holds what one change did to the numbers of one group of 10,000:
+//! `{"images":[IMAGE,…],"runs":[[FIRST,COUNT,BEFORE,AFTER],…]}`. BEFORE and
+//! AFTER point into `images` counting from 1; 0 means that the number was not
+//! there. A block of 10,000 that comes into stock is one run.
 //!
-//! ```text
-//! {"images":[RECORD,…],
-//!  "dated":[[IMAGE,SINCE,ASSIGNED_AT,EXPIRES_AT,UNTIL],…],
-//!  "runs":[[FIRST,COUNT,BEFORE,AFTER],…]}
-//! ```
-//!
-//! BEFORE and AFTER point into `images` and on into `dated`, counting from 1; 0 means
-//! that the number was not there. What is in `dated` is as `images` has it at IMAGE,
-//! counting from 1, but for its dates: numbers that came from one list mostly differ in
-//! nothing else. A block of 10,000 that comes into stock is one run. Releases before
-//! 0.2.0 neither wrote nor read `dated`, so nothing writes it where one of them may read.
+//! An image is a record, or `{"as":N,…}`: as the Nth image, which is a record, but for
+//! the fields that follow, `null` where it has none. Numbers that came from one list
+//! differ in little. Releases before 0.2.0 neither write nor read `as`, so nothing
+//! writes it where one of them may read.
 //!
 //! Readable on purpose: the log outlives the program that wrote it.
 
-use std::hash::{Hash, Hasher};
+mod image;
+
+use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use self::image::{Image, WrittenImage};
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
 use crate::domain::dictionary::Dictionary;
-use crate::domain::{Dates, E164, EntityChange, Group, NumberChange, PartnerKey, Record, RunChange, Time};
+use crate::domain::{E164, EntityChange, Group, NumberChange, PartnerKey, Record, RunChange};
 
 /// First number, count, and the images before and after.
 type LogRun = (u64, u32, u32, u32);
-/// The place of an image, and `since`, `assigned_at`, `expires_at` and `until` in place of its own.
-type DatedImage = (u32, Time, Option<Time>, Option<Time>, Option<Time>);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct EntryPart<I> {
     images: Vec<I>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    dated: Vec<DatedImage>,
     runs: Vec<LogRun>,
 }
 
 /// Who may read what is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Readers {
-    /// Also releases that know no dated images.
+    /// Also releases that know no `as`.
     Any,
-    /// Releases that know them.
-    OfDatedImages,
+    /// Releases that know it.
+    OfLikeImages,
 }
 
 /// One part ready to be stored.
@@ -121,91 +116,34 @@ impl<'a> PartWriter<'a> {
         let &(first, count, ..) = runs.first()?;
         let [number, minus_group] = subjects(E164::new(first)?);
         let subject = if (runs.len(), count) == (1, 1) { number } else { minus_group };
-        let body = match readers {
-            Readers::OfDatedImages if images.values().len() > 1 => serde_json::to_string(&dated(images, runs)),
-            Readers::OfDatedImages | Readers::Any => {
-                serde_json::to_string(&EntryPart { images: images.into_values(), dated: Vec::new(), runs })
-            }
+        let images = match readers {
+            Readers::OfLikeImages => WrittenImage::all(images.values()),
+            Readers::Any => images.into_values().into_iter().map(WrittenImage::Whole).collect(),
         };
-        Some(Encoded { subject, body: body.expect("records serialise") })
+        let body = serde_json::to_string(&EntryPart { images, runs }).expect("records serialise");
+        Some(Encoded { subject, body })
     }
 }
 
-/// All of an image but its dates.
-#[derive(Clone, Copy)]
-struct Undated<'a>(&'a Record);
+/// An image as a part was read.
+trait ReadImage {
+    fn read(&self) -> Result<Cow<'_, Image>, StoreError>;
+}
 
-impl<'a> Undated<'a> {
-    fn words(self) -> impl Eq + Hash + use<'a> {
-        let Record { state, account, application, trunk, number_type, country, region, cost, tags, .. } = self.0;
-        ((state, account, application, trunk), (number_type, country, region, cost, tags))
+impl ReadImage for Image {
+    fn read(&self) -> Result<Cow<'_, Image>, StoreError> {
+        Ok(Cow::Borrowed(self))
     }
 }
 
-impl PartialEq for Undated<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.words() == other.words()
+impl ReadImage for &RawValue {
+    fn read(&self) -> Result<Cow<'_, Image>, StoreError> {
+        let read = serde_json::from_str(self.get());
+        read.map(Cow::Owned).map_err(|error| corrupt(format!("an image in the log: {error}")))
     }
 }
 
-impl Eq for Undated<'_> {}
-
-impl Hash for Undated<'_> {
-    fn hash<H: Hasher>(&self, to: &mut H) {
-        self.words().hash(to);
-    }
-}
-
-/// A part whose images that differ only in dates have their words once.
-fn dated<'a>(known: Dictionary<&'a Record>, mut runs: Vec<LogRun>) -> EntryPart<&'a Record> {
-    let mut words: Dictionary<Undated<'a>> = Dictionary::default();
-    let (mut images, mut dated): (Vec<&Record>, Vec<DatedImage>) = Default::default();
-    let mut near = None;
-    // Of each image known so far, which of the images or of the dated ones it is.
-    let places: Vec<Result<u32, u32>> = known
-        .into_values()
-        .into_iter()
-        .map(|image| {
-            let at = words.place(Undated(image), near);
-            near = Some(at);
-            if at as usize == images.len() {
-                images.push(image);
-                return Ok(at + 1);
-            }
-            let Dates { assigned_at, expires_at, since, until } = image.dates();
-            dated.push((at + 1, since, assigned_at, expires_at, until));
-            Err(dated.len() as u32)
-        })
-        .collect();
-    let place = |known: &mut u32| {
-        if let Some(place) = known.checked_sub(1).and_then(|at| places.get(at as usize)) {
-            *known = place.unwrap_or_else(|dated| images.len() as u32 + dated);
-        }
-    };
-    for (_, _, before, after) in &mut runs {
-        [before, after].into_iter().for_each(place);
-    }
-    EntryPart { images, dated, runs }
-}
-
-/// An image as a part has it.
-trait Image {
-    fn record(&self) -> Result<Record, StoreError>;
-}
-
-impl Image for Record {
-    fn record(&self) -> Result<Record, StoreError> {
-        Ok(self.clone())
-    }
-}
-
-impl Image for &RawValue {
-    fn record(&self) -> Result<Record, StoreError> {
-        serde_json::from_str(self.get()).map_err(|error| corrupt(format!("an image in the log: {error}")))
-    }
-}
-
-impl<'a, I: Image + serde::Deserialize<'a>> EntryPart<I> {
+impl<'a, I: ReadImage + serde::Deserialize<'a>> EntryPart<I> {
     fn read(body: &'a str) -> Result<EntryPart<I>, StoreError> {
         let part: EntryPart<I> =
             serde_json::from_str(body).map_err(|error| corrupt(format!("a part of the log: {error}")))?;
@@ -222,22 +160,23 @@ impl<'a, I: Image + serde::Deserialize<'a>> EntryPart<I> {
 
     /// The image at a place; none where the number was not there.
     fn image(&self, at: u32) -> Result<Option<Record>, StoreError> {
-        let EntryPart { images, dated, .. } = self;
-        let Some(place) = at.checked_sub(1) else { return Ok(None) };
-        let absent = || corrupt(format!("a part of the log refers to image {at}, which it does not have"));
-        if let Some(image) = images.get(place as usize) {
-            return image.record().map(Some);
+        if at == 0 {
+            return Ok(None);
         }
-        let &(image, since, assigned_at, expires_at, until) =
-            dated.get(place as usize - images.len()).ok_or_else(absent)?;
-        let image = images.get((image as usize).wrapping_sub(1)).ok_or_else(absent)?;
-        Ok(Some(Record { since, assigned_at, expires_at, until, ..image.record()? }))
+        let place = |at: u32| {
+            let absent = || corrupt(format!("a part of the log refers to image {at}, which it does not have"));
+            self.images.get((at as usize).wrapping_sub(1)).ok_or_else(absent)?.read()
+        };
+        let image = place(at)?;
+        let base = image.like.map(place).transpose()?;
+        let record = image.record(base.as_deref());
+        record.map(Some).ok_or_else(|| corrupt(format!("image {at} of a part of the log is no record")))
     }
 }
 
 /// Reads a part back into changes, in number order.
 pub fn decode(body: &str, out: &mut Vec<RunChange>) -> Result<(), StoreError> {
-    let part: EntryPart<Record> = EntryPart::read(body)?;
+    let part: EntryPart<Image> = EntryPart::read(body)?;
     for &(first, count, before, after) in part.runs.iter().filter(|run| run.1 > 0) {
         let (before, after) = (part.image(before)?, part.image(after)?);
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
@@ -252,7 +191,7 @@ pub fn runs(
     body: &str,
     mut take: impl FnMut(E164, u64, Option<&Record>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let part: EntryPart<Record> = EntryPart::read(body)?;
+    let part: EntryPart<Image> = EntryPart::read(body)?;
     for &(first, count, _, after) in &part.runs {
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
         take(first, u64::from(count), part.image(after)?.as_ref())?;
@@ -411,7 +350,7 @@ pub fn decode_entities(text: &str) -> Result<Vec<EntityChange>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{NumberType, State, Tags};
+    use crate::domain::{NumberType, State, Tags, Time};
     use proptest::prelude::*;
 
     fn record(cost: i64, tag: &str) -> Record {
@@ -451,49 +390,67 @@ mod tests {
     }
 
     #[test]
-    fn images_that_differ_in_dates_have_their_words_once() {
+    fn images_in_one_state_are_as_the_first() {
         let time = |seconds: i64| Time::new(1_770_000_000 + seconds).expect("a time");
-        let dated = |cost: i64, days: i64| Record { expires_at: Some(time(days)), ..record(cost, "a") };
-        let images = [dated(1, 1), dated(1, 2), dated(2, 3), dated(1, 4)];
-        let text = written(&images, Readers::OfDatedImages);
-        let dates = r#""dated":[[1,"2026-02-02T02:40:00Z",null,"2026-02-02T02:40:02Z",null],[1,"#;
-        assert!(text.contains(dates), "{text}");
-        let runs = "[[912271260000,1,0,1],[912271260001,1,0,3],[912271260002,1,0,2],[912271260003,1,0,4]]}";
-        assert!(text.ends_with(runs), "{text}");
-        let plain = written(&images, Readers::Any);
-        assert!(!plain.contains("dated") && plain.len() > text.len(), "{plain}");
-        for body in [&text, &plain] {
+        let first = Record { expires_at: Some(time(1)), ..record(1, "a") };
+        let retired = Record { state: State::Quarantined, until: Some(time(9)), ..record(1, "a") };
+        let last = Record { expires_at: None, until: Some(time(5)), tags: Tags::default(), ..first.clone() };
+        let images = [first.clone(), Record { expires_at: Some(time(2)), ..first }, retired, last];
+        let text = written(&images, Readers::OfLikeImages);
+        for like in [
+            r#",{"as":1,"expires_at":"2026-02-02T02:40:02Z"},{"state":"quarantined","#,
+            r#",{"as":1,"expires_at":null,"until":"2026-02-02T02:40:05Z","tags":[]}],"runs":"#,
+        ] {
+            assert!(text.contains(like), "{text}");
+        }
+        let whole = written(&images, Readers::Any);
+        assert!(!whole.contains("\"as\""), "{whole}");
+        for body in [&text, &whole] {
             let mut back = Vec::new();
             decode(body, &mut back).expect("what was encoded");
             assert!(back.iter().map(|run| run.after.as_ref()).eq(images.iter().map(Some)), "{body}");
         }
         // One image is as it always was.
-        assert_eq!(written(&images[..1], Readers::OfDatedImages), written(&images[..1], Readers::Any));
+        assert_eq!(written(&images[..1], Readers::OfLikeImages), written(&images[..1], Readers::Any));
     }
 
     #[test]
-    fn a_place_that_a_part_does_not_have_is_damage() {
-        let image = serde_json::to_string(&record(1, "a")).expect("text");
-        for (like, after) in [(1, 3), (2, 2), (0, 2)] {
-            let dated = format!(r#"[{like},"2026-02-02T02:40:00Z",null,null,null]"#);
-            let body = format!(r#"{{"images":[{image}],"dated":[{dated}],"runs":[[912271260000,1,0,{after}]]}}"#);
-            let error = decode(&body, &mut Vec::new()).expect_err(&body);
-            assert!(error.to_string().contains(&format!("image {after}, which it does not have")), "{error}");
+    fn images_that_are_no_records_are_damage() {
+        let whole = serde_json::to_string(&record(1, "a")).expect("text");
+        let cases = [
+            (r#"{"as":4}"#, 2, "refers to image 4, which it does not have"),
+            (r#"{"as":0}"#, 2, "refers to image 0, which it does not have"),
+            (r#"{"as":1}"#, 4, "refers to image 4, which it does not have"),
+            (r#"{"as":2}"#, 2, "image 2 of a part of the log is no record"),
+            (r#"{"as":3}"#, 2, "image 2 of a part of the log is no record"),
+            (r#"{"state":"available"}"#, 2, "image 2 of a part of the log is no record"),
+            (r#"{"as":1,"since":null}"#, 2, "null"),
+            (r#"{"as":1,"cost":7}"#, 2, "7"),
+        ];
+        for (image, after, wanted) in cases {
+            let runs = format!("[[912271260000,1,0,{after}]]");
+            let body = format!(r#"{{"images":[{whole},{image},{{"as":1}}],"runs":{runs}}}"#);
+            let error = decode(&body, &mut Vec::new()).expect_err(&body).to_string();
+            assert!(error.contains(wanted), "{body}: {error}");
+            let skimmed =
+                Skimmed::read(&body).and_then(|part| part.find(E164::new(912_271_260_000).expect("a number")));
+            assert!(skimmed.expect_err(&body).to_string().contains(wanted), "{body}");
         }
     }
 
     proptest! {
         #[test]
         fn decoding_undoes_encoding(
-            edits in prop::collection::btree_map(912_271_260_000_u64..912_271_290_000, (0..9_i64, 0..9_i64), 0..200),
-            readers in prop::sample::select(vec![Readers::Any, Readers::OfDatedImages]),
+            edits in prop::collection::btree_map(912_271_260_000_u64..912_271_290_000, (0..12_i64, 0..12_i64), 0..200),
+            readers in prop::sample::select(vec![Readers::Any, Readers::OfLikeImages]),
             skip in 0..150_usize,
             limit in 0..150_usize,
         ) {
-            // Three costs, each with three dates.
+            // Three costs, each in two states, with a date or without.
             let image = |kind: i64| {
-                let dated = |record| Record { expires_at: Time::new(1_780_000_000 + kind % 3), ..record };
-                (kind > 0).then(|| dated(record(kind / 3, "t")))
+                let state = if kind % 2 == 0 { State::Available } else { State::Suspended };
+                let expires_at = Time::new(1_780_000_000).filter(|_| kind % 4 > 1);
+                (kind > 0).then(|| Record { state, expires_at, ..record(kind / 4, "t") })
             };
             let changes: Vec<NumberChange> = edits
                 .into_iter()

@@ -44,16 +44,17 @@ use self::core::{COMMIT, Core, PooledConnection, rows as ask};
 use self::schema::TableForm;
 use self::sql::PgSql;
 use self::transaction::Lane;
-use super::group::{Follows, GroupCommit};
+use super::group::GroupCommit;
 use super::health::Health;
 use super::history::LOG_INTEGRITY;
+use super::own_entries::OwnEntries;
 use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
 use super::sql::SqlStore;
 use super::{
     Abort, Draft, FollowNow, Incarnation, Load, Loaded, LogEntry, LogHead, Open, SideDraft, Store, StoreError,
-    Transaction, WriteTarget,
+    Transaction, WholeEntry, WriteTarget,
 };
 use crate::domain::{PartnerKey, RowDigest, Time};
 
@@ -75,7 +76,7 @@ pub struct PgStore {
     core: Arc<Core>,
     /// The writers of each partner that was written to.
     lanes: Mutex<HashMap<PartnerKey, Arc<GroupCommit<Lane>>>>,
-    follows: Follows,
+    own: Arc<OwnEntries>,
     follower: Mutex<PostgresFollower>,
     /// Of those who write to people, one has a connection.
     people: Mutex<()>,
@@ -109,8 +110,8 @@ impl PgStore {
         let core = Arc::new(Core::new(address)?);
         pooler::refuse(&core)?;
         schema::prepare(&core, open)?;
-        let (lanes, follows, follower, people) = Default::default();
-        Ok(PgStore { core, lanes, follows, follower, people })
+        let (lanes, own, follower, people) = Default::default();
+        Ok(PgStore { core, lanes, own, follower, people })
     }
 
     /// Whether neighbours with equal values are one row.
@@ -124,7 +125,7 @@ impl PgStore {
 
     fn lane(&self, key: PartnerKey) -> Arc<GroupCommit<Lane>> {
         let lane = || Lane::new(self.core.clone(), WriteTarget::Partner(key));
-        let make = || Arc::new(GroupCommit::new(lane(), self.follows.clone()));
+        let make = || Arc::new(GroupCommit::new(lane(), self.own.clone()));
         self.lanes.lock().entry(key).or_insert_with(make).clone()
     }
 
@@ -140,9 +141,7 @@ impl PgStore {
         let write = |lane: &mut Lane| lane.write((at, entry.clone()), draft);
         let result = match &target {
             WriteTarget::Partner(key) => self.lane(*key).member(write),
-            WriteTarget::New(_) => {
-                GroupCommit::new(Lane::new(self.core.clone(), target), Follows::default()).member(write)
-            }
+            WriteTarget::New(_) => GroupCommit::new(Lane::new(self.core.clone(), target), Arc::default()).member(write),
         };
         self.core.health.ended(&result, matches!(result, Ok(Some(_))));
         result
@@ -293,7 +292,11 @@ impl Store for PgStore {
     }
 
     fn after_shared_commits(&self, follow: FollowNow) {
-        self.follows.store(Some(Arc::new(follow)));
+        self.own.followed_by(follow);
+    }
+
+    fn own_entries(&self, key: PartnerKey, after: u64, through: u64) -> Vec<WholeEntry> {
+        self.own.take(key, after, through)
     }
 
     fn health(&self) -> &Health {

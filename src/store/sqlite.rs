@@ -37,9 +37,10 @@ pub use self::restore::{Restored, brought_up, restore};
 use self::runs::RunWriter;
 use self::sql::SqliteSql;
 use super::entities::{ENTITIES, EntityTable};
-use super::group::{CommitFailure, Engine, Follows, GroupCommit, Written};
+use super::group::{CommitFailure, Engine, GroupCommit, Written};
 use super::health::Health;
 use super::history::LOG_INTEGRITY;
+use super::own_entries::OwnEntries;
 use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use super::rows::*;
@@ -49,7 +50,7 @@ use super::transaction::{OpenPartner, SqlTransaction};
 use super::waiting::may_wait;
 use super::{
     Abort, Draft, FollowNow, Load, Loaded, LogEntry, LogHead, NumberBatch, Open, SideDraft, Store, StoreError,
-    Transaction, WriteTarget, numbers_named,
+    Transaction, WholeEntry, WriteTarget, numbers_named,
 };
 use crate::domain::{PartnerKey, RowDigest, Time};
 
@@ -92,7 +93,7 @@ pub struct SqliteStore {
     access: FileAccess,
     file: FileId,
     writers: GroupCommit<SqliteWriter>,
-    follows: Follows,
+    own: Arc<OwnEntries>,
     follower: Mutex<SqliteFollower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
@@ -318,13 +319,13 @@ impl SqliteStore {
             connection: connect(path, access).map_err(|error| named(error.into()))?,
             data_version: -1,
         };
-        let follows = Follows::default();
+        let own: Arc<OwnEntries> = Arc::default();
         Ok(SqliteStore {
             path: path.to_owned(),
             access,
             file: writer.file,
-            writers: GroupCommit::new(writer, follows.clone()),
-            follows,
+            writers: GroupCommit::new(writer, own.clone()),
+            own,
             follower: Mutex::new(follower),
             readers: Mutex::default(),
             health: Health::default(),
@@ -798,7 +799,7 @@ impl PeopleStore for SqliteStore {
     fn people_write(&self, draft: PeopleDraft<'_>) -> Result<(), Abort> {
         let put = |writer: &mut SqliteWriter| {
             draft(&mut SqliteSql { connection: &writer.connection, health: &self.health })?;
-            Ok(Written { version: None, anything: true })
+            Ok(Written { version: None, anything: true, entry: None })
         };
         let result = self.writers.member(put).map(|_| ());
         self.health.ended(&result, result.is_ok());
@@ -859,7 +860,11 @@ impl Store for SqliteStore {
     }
 
     fn after_shared_commits(&self, follow: FollowNow) {
-        self.follows.store(Some(Arc::new(follow)));
+        self.own.followed_by(follow);
+    }
+
+    fn own_entries(&self, key: PartnerKey, after: u64, through: u64) -> Vec<WholeEntry> {
+        self.own.take(key, after, through)
     }
 
     fn writable(&self) -> bool {

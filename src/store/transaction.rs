@@ -10,6 +10,7 @@ use super::beside::SideRows;
 use super::entities::{ACCOUNTS, ACKNOWLEDGEMENTS, APPLICATIONS, EntityTable, KEYS, SETTINGS, TRUNKS, entity_row};
 use super::group::Written;
 use super::log::{self, Chain, Encoded, Readers};
+use super::own_entries::{KeptChanges, WholeEntry};
 use super::people::{AuditEntry, PeopleWrites, audit_of};
 use super::rows::*;
 use super::sql::{Sql, bind};
@@ -107,6 +108,7 @@ pub(super) struct LogDraft {
     pub tally: RowTally,
     chain: Chain,
     parts: i64,
+    changes: KeptChanges,
 }
 
 impl LogDraft {
@@ -116,6 +118,7 @@ impl LogDraft {
 
     /// The parts of the log that changes make, each with its place.
     pub fn parts(&mut self, changes: &[RunChange], readers: Readers) -> Vec<(i64, Encoded)> {
+        self.changes.add(changes);
         let mut parts = Vec::new();
         for part in log::encode(changes, readers) {
             self.chain.part(part.subject, &part.body);
@@ -184,8 +187,8 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
             return Err(Abort::Refused);
         }
         let at = partner.last.map_or(at, |last| at.max(last));
-        let (tally, chain, entities) = Default::default();
-        let log = LogDraft { at, entry, head: partner.head, tally, chain, parts: 0 };
+        let (tally, chain, changes, entities) = Default::default();
+        let log = LogDraft { at, entry, head: partner.head, tally, chain, parts: 0, changes };
         let creating = matches!(target, WriteTarget::New(_));
         // A write that ends without a change leaves nothing known, which costs the
         // next one its reads.
@@ -198,10 +201,10 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
     pub fn finish(self) -> Result<(Written, Option<Moved>), StoreError> {
         let SqlTransaction { mut sql, mut numbers, partner, row_digest, log, known, entities, beside, .. } = self;
         if log.parts == 0 && entities.is_empty() {
-            return Ok((Written { version: None, anything: beside }, None));
+            return Ok((Written { version: None, anything: beside, entry: None }, None));
         }
         let version = log.version();
-        let LogDraft { at, entry, head, tally, chain, .. } = log;
+        let LogDraft { at, entry, head, tally, chain, parts: _, changes } = log;
         let entry = entry.ok_or_else(|| corrupt("a write beside the log changed what the log has".to_owned()))?;
         let entry = LogEntry { at, ..entry };
         let key = head.key;
@@ -223,8 +226,11 @@ impl<S: Sql, N: NumberRows<S>> SqlTransaction<S, N> {
         if let Some(audit) = audit_of(key, &entry, &entities) {
             sql.put_audit(&audit)?;
         }
+        let whole = |numbers| WholeEntry { version, entry, entities, previous: head.digest, digest, numbers };
+        let entry = changes.all().map(|numbers| (key, whole(numbers)));
         let head = LogHead { key, version, digest };
-        Ok((Written { version: Some(version), anything: true }, Some(Moved { head, row_digest, at, partner, known })))
+        let written = Written { version: Some(version), anything: true, entry };
+        Ok((written, Some(Moved { head, row_digest, at, partner, known })))
     }
 
     fn partner_key(&self) -> PartnerKey {

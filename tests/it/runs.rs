@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rollcall::domain::change::Edit;
-use rollcall::domain::{E164, EntityChange, NumberChange, PartnerKey, Record, State, Time};
+use rollcall::domain::{E164, EntityChange, NumberChange, PartnerKey, Record, State, Time, Verb};
 use rollcall::routing::{Case, RoutingSettings};
 use rollcall::service::Replica;
 use rollcall::service::replica::routing::RouteRequest;
-use rollcall::store::{Load, Loaded, Open, Ownership, Store, StoreError};
+use rollcall::store::{Load, Loaded, LogEntry, LogPiece, Open, Ownership, Store, StoreError, WholeEntry, WriteTarget};
 use rusqlite::Connection;
 
 use super::cluster;
@@ -432,6 +432,102 @@ fn who_follows_for_others_and_fails_keeps_none_of_them_waiting() {
     // Nothing is lost by it.
     assert_eq!(store.version(key).expect("a version"), before + threads * each);
     assert_eq!(differences(&*store), [] as [&str; 0]);
+}
+
+/// A piece of the log, so that two can be compared.
+fn shown(piece: LogPiece) -> String {
+    match piece {
+        LogPiece::Entry { version, entry, entities, previous } => {
+            // From where it was asked is in the audit trail, and not in the log.
+            let entry = LogEntry { from: None, ..entry };
+            format!("{version} {entry:?} {entities:?} {previous:?}")
+        }
+        LogPiece::Numbers(numbers) => format!("{numbers:?}"),
+        LogPiece::End { digest } => format!("{digest:?}"),
+    }
+}
+
+/// What a process remembers of its commits is what the log has of them, it is handed
+/// over once, and never with a gap.
+#[test]
+fn own_entries_are_those_of_the_log() {
+    let database = Database::chosen();
+    let (store, other) = (database.open(), database.open());
+    let key = new_partner(&*store, "PA_1");
+    let newest = |store: &dyn Store| store.version(key).expect("a version");
+    let stocked = |from: u64, numbers: u64| -> Vec<NumberChange> {
+        (from..from + numbers).map(|digits| created(digits, stock("a"))).collect()
+    };
+    put(&*store, key, &stocked(911_000_000, 1));
+    assert_eq!(store.own_entries(key, 0, u64::MAX), [], "nobody follows");
+    store.after_shared_commits(Box::new(|| ()));
+
+    let dated = |at: i64| Record { expires_at: Some(time(NOW).plus(at)), ..stock("dated") };
+    let mut scattered: Vec<NumberChange> = Vec::new();
+    scattered.extend((0..500).map(|at| created(912_000_000 + at * 777, dated(at as i64 % 7))));
+    let many: Vec<NumberChange> = (0..9_000).map(|at| created(913_000_000 + at * 2, stock("b"))).collect();
+    let changed = |changes: &[NumberChange], after: Option<&Record>| -> Vec<NumberChange> {
+        let change = |NumberChange { number, after: before, .. }: &NumberChange| NumberChange {
+            number: *number,
+            before: before.clone(),
+            after: after.cloned(),
+        };
+        changes.iter().map(change).collect()
+    };
+    let block = stocked(914_000_000, 25_000);
+    // What each write puts, one after another, and whether its entry is remembered.
+    let writes: Vec<(&str, Vec<Vec<NumberChange>>, bool)> = vec![
+        ("one number", vec![stocked(911_000_001, 1)], true),
+        ("scattered numbers with dates", vec![scattered.clone()], true),
+        ("a block over groups", vec![block.clone()], true),
+        ("part of it goes", vec![changed(&block[9_990..10_020], None)], true),
+        ("two puts that ascend", vec![stocked(915_000_000, 3), stocked(915_000_003, 3)], true),
+        ("two puts that do not", vec![stocked(915_000_103, 3), stocked(915_000_100, 3)], false),
+        ("numbers put twice", vec![changed(&scattered[..9], None), scattered[..9].to_vec()], false),
+        ("more than is kept", vec![many], false),
+    ];
+    for (what, puts, remembered) in writes {
+        let before = newest(&*store);
+        let write = draft(|transaction| {
+            transaction.put_entity(EntityChange::Account(Edit::created(account(&what.replace(' ', "_")))))?;
+            Ok(puts.iter().try_for_each(|changes| transaction.put_numbers(changes))?)
+        });
+        store.write(WriteTarget::Partner(key), entry(Verb::Import), write).expect(what);
+        let own = store.own_entries(key, before, newest(&*store));
+        assert_eq!(own.len(), usize::from(remembered), "{what}");
+        let own: Vec<String> = own.into_iter().flat_map(WholeEntry::pieces).map(shown).collect();
+        let mut logged = Vec::new();
+        let take = &mut |piece| Ok(logged.push(shown(piece)));
+        store.follow(key, before, newest(&*store), take).expect("read");
+        assert!(!remembered || own == logged, "{what}: {own:?} instead of {logged:?}");
+        assert_eq!(store.own_entries(key, before, newest(&*store)), [], "{what}: once");
+    }
+
+    // A refused write leaves nothing.
+    let before = newest(&*store);
+    let refused = draft(|transaction| {
+        transaction.put_numbers(&stocked(916_000_000, 1))?;
+        Err(rollcall::store::Abort::Refused)
+    });
+    assert!(store.write(WriteTarget::Partner(key), entry(Verb::Import), refused).is_err());
+    put(&*store, key, &stocked(916_000_001, 1));
+    let versions = |after: u64, through: u64| -> Vec<u64> {
+        store.own_entries(key, after, through).iter().map(|entry| entry.version).collect()
+    };
+    assert_eq!(versions(before, before + 9), [before + 1]);
+
+    // Entries of another process come between.
+    for (at, own) in [true, true, false, true, true].into_iter().enumerate() {
+        let writer = if own { &store } else { &other };
+        put(&**writer, key, &stocked(917_000_000 + at as u64, 1));
+    }
+    assert_eq!(versions(before + 1, before + 6), [0_u64; 0], "those before are in the log alone");
+    put(&*store, key, &stocked(918_000_000, 1));
+    put(&*store, key, &stocked(918_000_001, 1));
+    assert_eq!(versions(before + 6, before + 7), [before + 7], "up to a version");
+    assert_eq!(versions(before + 7, before + 8), [before + 8]);
+    put(&*store, key, &stocked(918_000_002, 1));
+    assert_eq!(versions(before + 9, before + 9), [0_u64; 0], "it got there without them");
 }
 
 #[test]

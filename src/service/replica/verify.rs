@@ -71,7 +71,7 @@ fn replay(
 ) -> Result<Option<Snapshot>, StoreError> {
     let name = &rows.partner.auth_id;
     let changes = &mut report.changes;
-    let replayed = replica::replayed(store, rows.key, None, rows.version, &mut || {
+    let replayed = replica::replayed(store, rows.key, (None, Vec::new()), rows.version, &mut || {
         *changes += 1;
         progress(*changes);
     });

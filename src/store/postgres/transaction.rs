@@ -257,7 +257,7 @@ impl PgNumbers {
         // A node of the release before reads the log for as long as it may write rows.
         let readers = match self.form {
             TableForm::Each => Readers::Any,
-            TableForm::Runs => Readers::OfDatedImages,
+            TableForm::Runs => Readers::OfLikeImages,
         };
         for part in log.parts(changes, readers) {
             ahead.own.add_part(key.0, version, part);

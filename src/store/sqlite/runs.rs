@@ -203,7 +203,7 @@ impl NumberRows<SqliteSql<'_>> for RunWriter {
         }
         put_counts(sql.connection, key, changes)?;
         let part = "INSERT INTO change_part (partner, version, part, subject, body) VALUES (?1, ?2, ?3, ?4, ?5)";
-        for (at, Encoded { subject, body }) in log.parts(changes, Readers::OfDatedImages) {
+        for (at, Encoded { subject, body }) in log.parts(changes, Readers::OfLikeImages) {
             sql.run(part, bind![key, version, at, subject, &body])?;
         }
         Ok(())

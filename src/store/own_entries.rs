@@ -1,0 +1,163 @@
+//! The entries that this process has committed and that its follower has not asked for
+//! yet, so that it need not read back and decode what was in memory a moment ago.
+//!
+//! Invariants: an entry is here only after its commit, and as the log has it; those of
+//! a partner have versions without a gap; all together have at most [`RUNS_MAX`] runs.
+//! Deliberately absent: any promise. Whatever is not here is in the log, entries of
+//! other processes are only there, and a follower compares where it got to with the
+//! head that the database has.
+
+use std::collections::{HashMap, VecDeque};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+use super::{FollowNow, LogEntry, LogPiece};
+use crate::domain::change::Digest;
+use crate::domain::{EntityChange, Group, NumberRun, PartnerKey, RunChange};
+
+/// How many runs of numbers wait at the most, where an entry and a change of an entity
+/// count as one: some megabytes.
+const RUNS_MAX: usize = 16_384;
+/// How many runs an entry may have that is kept.
+const ENTRY_MAX: usize = RUNS_MAX / 2;
+
+/// An entry of the log with all that it has.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WholeEntry {
+    pub version: u64,
+    pub entry: LogEntry,
+    pub entities: Vec<EntityChange>,
+    /// The digest of the entry before it, and its own.
+    pub previous: Digest,
+    pub digest: Digest,
+    /// Sorted, each number once, each run within a group.
+    pub numbers: Vec<RunChange>,
+}
+
+impl WholeEntry {
+    /// What [`super::LogReads::follow`] hands over of it.
+    pub fn pieces(self) -> impl Iterator<Item = LogPiece> {
+        let WholeEntry { version, entry, entities, previous, digest, numbers } = self;
+        let numbers = (!numbers.is_empty()).then_some(LogPiece::Numbers(numbers));
+        std::iter::once(LogPiece::Entry { version, entry, entities, previous })
+            .chain(numbers)
+            .chain([LogPiece::End { digest }])
+    }
+
+    fn size(&self) -> usize {
+        1 + self.entities.len() + self.numbers.len()
+    }
+}
+
+/// The changes of numbers of an entry in the making, for as long as they are few, and
+/// come as the log has them.
+pub(super) struct KeptChanges(Option<Vec<RunChange>>);
+
+impl Default for KeptChanges {
+    fn default() -> Self {
+        KeptChanges(Some(Vec::new()))
+    }
+}
+
+impl KeptChanges {
+    /// Adds changes, sorted, each number once.
+    pub fn add(&mut self, changes: &[RunChange]) {
+        let Some(kept) = &mut self.0 else { return };
+        // A number that is put again is one change in the log.
+        let after = kept.last().map_or(0, RunChange::next);
+        let ascend = changes.first().is_none_or(|change| change.first.digits() >= after);
+        if !ascend || kept.len() + changes.len() > ENTRY_MAX {
+            self.0 = None;
+            return;
+        }
+        for change in changes {
+            let (mut next, end) = (change.first.digits(), change.next());
+            while next < end {
+                let last = (Group::of_digits(next).prefix() + 1) * Group::SIZE - 1;
+                kept.extend(NumberRun::between(next, last.min(end - 1)).map(|run| change.of(run)));
+                next = last + 1;
+            }
+        }
+        if kept.len() > ENTRY_MAX {
+            self.0 = None;
+        }
+    }
+
+    /// All of them, unless some were not kept.
+    pub fn all(self) -> Option<Vec<RunChange>> {
+        self.0
+    }
+}
+
+/// Who follows the log in this process, and what was committed for it.
+#[derive(Default)]
+pub(super) struct OwnEntries {
+    follow: ArcSwapOption<FollowNow>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    entries: HashMap<PartnerKey, VecDeque<WholeEntry>>,
+    size: usize,
+}
+
+impl OwnEntries {
+    /// From now on there is a follower, which this calls.
+    pub fn followed_by(&self, follow: FollowNow) {
+        self.follow.store(Some(std::sync::Arc::new(follow)));
+    }
+
+    /// Has the follower follow, if there is one.
+    pub fn follow(&self) {
+        if let Some(follow) = &*self.follow.load() {
+            follow();
+        }
+    }
+
+    /// Keeps entries that were committed, in the order of their versions.
+    pub fn add(&self, committed: Vec<(PartnerKey, WholeEntry)>) {
+        if committed.is_empty() || self.follow.load().is_none() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        for (key, entry) in committed {
+            waiting.add(key, entry);
+        }
+    }
+
+    /// Hands over a partner's entries that directly follow a version, up to another,
+    /// and forgets those up to there.
+    pub fn take(&self, key: PartnerKey, after: u64, through: u64) -> Vec<WholeEntry> {
+        let mut waiting = self.waiting.lock();
+        let Waiting { entries, size } = &mut *waiting;
+        let Some(known) = entries.get_mut(&key) else { return Vec::new() };
+        let there = known.partition_point(|entry| entry.version <= through);
+        let mut taken: Vec<WholeEntry> = known.drain(..there).collect();
+        *size -= taken.iter().map(WholeEntry::size).sum::<usize>();
+        if known.is_empty() {
+            entries.remove(&key);
+        }
+        taken.retain(|entry| entry.version > after);
+        match taken.first() {
+            Some(first) if first.version == after + 1 => taken,
+            Some(_) | None => Vec::new(),
+        }
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, key: PartnerKey, entry: WholeEntry) {
+        if self.size + entry.size() > RUNS_MAX {
+            // The follower is behind, and reads the log.
+            *self = Waiting::default();
+        }
+        let known = self.entries.entry(key).or_default();
+        if known.back().is_some_and(|last| last.version + 1 != entry.version) {
+            self.size -= known.drain(..).map(|entry| entry.size()).sum::<usize>();
+        }
+        self.size += entry.size();
+        known.push_back(entry);
+    }
+}
