@@ -1017,10 +1017,23 @@ impl Replica {
 
     /// The partner brought to its head, by the log.
     fn advanced(&self, head: LogHead, current: Option<Arc<Snapshot>>) -> Result<Snapshot, Setback> {
-        let before = current.map(|snapshot| (*snapshot).clone());
-        let version = before.as_ref().map_or(0, |snapshot| snapshot.version);
+        let before = || current.as_ref().map(|snapshot| Snapshot::clone(snapshot));
+        let version = current.as_ref().map_or(0, |snapshot| snapshot.version);
         // What was committed since the heads were read has its turn later.
         let own = self.store.own_entries(head.key, version, head.version);
+        if !own.is_empty() {
+            match self.advanced_by(head, before(), own) {
+                // A database that another one took over from may have forgotten them.
+                Err(Setback::Log(_)) => {}
+                ended => return ended,
+            }
+        }
+        self.advanced_by(head, before(), Vec::new())
+    }
+
+    /// The same, beginning with entries that are known.
+    fn advanced_by(&self, head: LogHead, before: Option<Snapshot>, own: Vec<WholeEntry>) -> Result<Snapshot, Setback> {
+        let version = before.as_ref().map_or(0, |snapshot| snapshot.version);
         let next = replayed(&*self.store, head.key, (before, own), head.version, &mut || ())?;
         match next {
             // Usually just reached; a log that was set back, or rewritten,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::own_entries::{OwnEntries, WholeEntry};
+use super::own_entries::{KeptEntries, OwnEntries, WholeEntry};
 use super::turn_mutex::{TurnGuard, TurnMutex};
 use super::{Abort, StoreError};
 use crate::domain::PartnerKey;
@@ -114,7 +114,7 @@ pub(super) struct OpenGroup<E> {
     /// transaction is open exactly when this is not 0.
     members: usize,
     /// What they put into the log, as far as it was kept.
-    entries: Vec<(PartnerKey, WholeEntry)>,
+    entries: KeptEntries,
 }
 
 /// How one group ended, once it has. Each member keeps a reference, so the
@@ -243,7 +243,9 @@ impl<E: Engine> GroupCommit<E> {
             }
             if ended.is_ok() {
                 open.members += 1;
-                open.entries.extend(entry.take());
+                if let Some((key, entry)) = entry.take() {
+                    open.entries.add(key, entry);
+                }
             }
         } else {
             ended = if joined { open.engine.undo() } else { open.engine.rollback() };

@@ -1,11 +1,12 @@
 //! The entries that this process has committed and that its follower has not asked for
 //! yet, so that it need not read back and decode what was in memory a moment ago.
 //!
-//! Invariants: an entry is here only after its commit, and as the log has it; those of
-//! a partner have versions without a gap; all together have at most [`RUNS_MAX`] runs.
-//! Deliberately absent: any promise. Whatever is not here is in the log, entries of
-//! other processes are only there, and a follower compares where it got to with the
-//! head that the database has.
+//! Invariants: an entry is handed over only after its commit, and as the log had it
+//! then; those of a partner have versions without a gap; all together have at most
+//! [`RUNS_MAX`] runs. Deliberately absent: any promise. Whatever is not here is in the
+//! log, and entries of other processes are only there. A database may have forgotten a
+//! commit, so a follower compares where it got to with the head, and reads the log if
+//! that is another.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,7 +20,7 @@ use crate::domain::{EntityChange, Group, NumberRun, PartnerKey, RunChange};
 /// How many runs of numbers wait at the most, where an entry and a change of an entity
 /// count as one: some megabytes.
 const RUNS_MAX: usize = 16_384;
-/// How many runs an entry may have that is kept.
+/// How much of that an entry may have.
 const ENTRY_MAX: usize = RUNS_MAX / 2;
 
 /// An entry of the log with all that it has.
@@ -94,11 +95,12 @@ impl KeptChanges {
 #[derive(Default)]
 pub(super) struct OwnEntries {
     follow: ArcSwapOption<FollowNow>,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<KeptEntries>,
 }
 
+/// Entries by their partners, in the order of their versions.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct KeptEntries {
     entries: HashMap<PartnerKey, VecDeque<WholeEntry>>,
     size: usize,
 }
@@ -116,14 +118,14 @@ impl OwnEntries {
         }
     }
 
-    /// Keeps entries that were committed, in the order of their versions.
-    pub fn add(&self, committed: Vec<(PartnerKey, WholeEntry)>) {
-        if committed.is_empty() || self.follow.load().is_none() {
+    /// Keeps entries that were committed.
+    pub fn add(&self, committed: KeptEntries) {
+        if committed.size == 0 || self.follow.load().is_none() {
             return;
         }
         let mut waiting = self.waiting.lock();
-        for (key, entry) in committed {
-            waiting.add(key, entry);
+        for (key, entries) in committed.entries {
+            entries.into_iter().for_each(|entry| waiting.add(key, entry));
         }
     }
 
@@ -131,7 +133,7 @@ impl OwnEntries {
     /// and forgets those up to there.
     pub fn take(&self, key: PartnerKey, after: u64, through: u64) -> Vec<WholeEntry> {
         let mut waiting = self.waiting.lock();
-        let Waiting { entries, size } = &mut *waiting;
+        let KeptEntries { entries, size } = &mut *waiting;
         let Some(known) = entries.get_mut(&key) else { return Vec::new() };
         let there = known.partition_point(|entry| entry.version <= through);
         let mut taken: Vec<WholeEntry> = known.drain(..there).collect();
@@ -147,11 +149,15 @@ impl OwnEntries {
     }
 }
 
-impl Waiting {
-    fn add(&mut self, key: PartnerKey, entry: WholeEntry) {
+impl KeptEntries {
+    /// Adds a partner's next entry, if it is not too large.
+    pub fn add(&mut self, key: PartnerKey, entry: WholeEntry) {
+        if entry.size() > ENTRY_MAX {
+            return;
+        }
         if self.size + entry.size() > RUNS_MAX {
             // The follower is behind, and reads the log.
-            *self = Waiting::default();
+            *self = KeptEntries::default();
         }
         let known = self.entries.entry(key).or_default();
         if known.back().is_some_and(|last| last.version + 1 != entry.version) {

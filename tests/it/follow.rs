@@ -22,9 +22,9 @@ use rollcall::service::{NewKey, Service, ServiceError, Token};
 use rollcall::store::health::Health;
 use rollcall::store::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
 use rollcall::store::{
-    Abort, Document, DocumentWalk, Draft, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece, LogReads,
-    LoggedChange, NetChangeTable, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob,
-    WriteTarget,
+    Abort, Document, DocumentWalk, Draft, FollowNow, Incarnation, Leased, Load, Loaded, LogEntry, LogHead, LogPiece,
+    LogReads, LoggedChange, NetChangeTable, Over, Past, Replayed, SideDraft, SideTables, Store, StoreError, StoredJob,
+    WholeEntry, WriteTarget,
 };
 use serde_json::{Value, json};
 
@@ -218,6 +218,12 @@ impl Store for Far {
     fn keep_row_digests(&self, made: &[(LogHead, RowDigest)], replace: bool) -> Stored<u64> {
         self.asked()?.keep_row_digests(made, replace)
     }
+    fn after_shared_commits(&self, follow: FollowNow) {
+        self.store.after_shared_commits(follow);
+    }
+    fn own_entries(&self, key: PartnerKey, after: u64, through: u64) -> Vec<WholeEntry> {
+        self.store.own_entries(key, after, through)
+    }
     fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort> {
         self.asked()?.write_beside(key, at, draft)
     }
@@ -405,6 +411,40 @@ fn another_database_is_loaded_from_the_start() {
     far.goes(false);
     replica.follow();
     assert_eq!(region().as_deref(), Some("Delhi"));
+}
+
+/// As after a takeover by a standby that had not got them.
+#[test]
+fn commits_that_the_database_forgot_cost_no_load() {
+    let database = Database::new();
+    let (other, far) = (database.open(), Far::new(database.open()));
+    let key = new_partner(&*far, "PA_1");
+    let replica = load(&far);
+    far.after_shared_commits(Box::new(|| ()));
+    let remembered = "SELECT 'UPDATE partner SET version = ' || version || ', head = x''' || hex(head) || ''', \
+                      row_digest = x''' || hex(row_digest) || '''' FROM partner";
+    for round in 0..3_u64 {
+        let back: String = database.raw().query_row(remembered, [], |row| row.get(0)).expect("a partner");
+        let version = other.version(key).expect("a version");
+        for at in 0..2 {
+            put_account(&*far, key, &format!("MA_gone_{round}_{at}"));
+        }
+        let forget = ["DELETE FROM account WHERE auth_id LIKE 'MA_gone%'", &back];
+        tamper(&database, &forget);
+        tamper(&database, &[&format!("DELETE FROM change WHERE version > {version}")]);
+        // One that it has forgotten is remembered for another version, or both are.
+        for at in 0..=round {
+            put_account(&*other, key, &format!("MA_there_{round}_{at}"));
+        }
+        let loads = far.loads();
+        replica.follow();
+        assert_eq!(far.loads(), loads, "{round}");
+        check_fresh(&replica, &*other);
+    }
+    put_account(&*far, key, "MA_last");
+    replica.follow();
+    check_fresh(&replica, &*other);
+    assert_eq!(replica.node("PA_1").expect("there").snapshot().accounts.len(), 7);
 }
 
 /// Follows until it has tried again what it could not do.

@@ -485,6 +485,7 @@ fn own_entries_are_those_of_the_log() {
         ("two puts that do not", vec![stocked(915_000_103, 3), stocked(915_000_100, 3)], false),
         ("numbers put twice", vec![changed(&scattered[..9], None), scattered[..9].to_vec()], false),
         ("more than is kept", vec![many], false),
+        ("entities alone", vec![], true),
     ];
     for (what, puts, remembered) in writes {
         let before = newest(&*store);
@@ -502,6 +503,15 @@ fn own_entries_are_those_of_the_log() {
         assert!(!remembered || own == logged, "{what}: {own:?} instead of {logged:?}");
         assert_eq!(store.own_entries(key, before, newest(&*store)), [], "{what}: once");
     }
+
+    // Nor is an entry kept that has very many entities.
+    let before = newest(&*store);
+    let write = draft(|transaction| {
+        let accounts = (0..9_000).map(|at| EntityChange::Account(Edit::created(account(&format!("MA_many_{at}")))));
+        Ok(accounts.into_iter().try_for_each(|account| transaction.put_entity(account))?)
+    });
+    store.write(WriteTarget::Partner(key), entry(Verb::Import), write).expect("written");
+    assert_eq!(store.own_entries(key, before, before + 1), []);
 
     // A refused write leaves nothing.
     let before = newest(&*store);
