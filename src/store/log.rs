@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use self::image::{Image, WrittenImage};
+use self::image::{LogImage, WrittenImage};
 use super::{LogEntry, StoreError};
 use crate::domain::change::Digest;
 use crate::domain::dictionary::Dictionary;
@@ -127,17 +127,17 @@ impl<'a> PartWriter<'a> {
 
 /// An image as a part was read.
 trait ReadImage {
-    fn read(&self) -> Result<Cow<'_, Image>, StoreError>;
+    fn read(&self) -> Result<Cow<'_, LogImage>, StoreError>;
 }
 
-impl ReadImage for Image {
-    fn read(&self) -> Result<Cow<'_, Image>, StoreError> {
+impl ReadImage for LogImage {
+    fn read(&self) -> Result<Cow<'_, LogImage>, StoreError> {
         Ok(Cow::Borrowed(self))
     }
 }
 
 impl ReadImage for &RawValue {
-    fn read(&self) -> Result<Cow<'_, Image>, StoreError> {
+    fn read(&self) -> Result<Cow<'_, LogImage>, StoreError> {
         let read = serde_json::from_str(self.get());
         read.map(Cow::Owned).map_err(|error| corrupt(format!("an image in the log: {error}")))
     }
@@ -176,7 +176,7 @@ impl<'a, I: ReadImage + serde::Deserialize<'a>> EntryPart<I> {
 
 /// Reads a part back into changes, in number order.
 pub fn decode(body: &str, out: &mut Vec<RunChange>) -> Result<(), StoreError> {
-    let part: EntryPart<Image> = EntryPart::read(body)?;
+    let part: EntryPart<LogImage> = EntryPart::read(body)?;
     for &(first, count, before, after) in part.runs.iter().filter(|run| run.1 > 0) {
         let (before, after) = (part.image(before)?, part.image(after)?);
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
@@ -191,7 +191,7 @@ pub fn runs(
     body: &str,
     mut take: impl FnMut(E164, u64, Option<&Record>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let part: EntryPart<Image> = EntryPart::read(body)?;
+    let part: EntryPart<LogImage> = EntryPart::read(body)?;
     for &(first, count, _, after) in &part.runs {
         let first = E164::new(first).ok_or_else(|| corrupt(format!("number {first} in the log")))?;
         take(first, u64::from(count), part.image(after)?.as_ref())?;

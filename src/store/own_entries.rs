@@ -53,15 +53,15 @@ impl WholeEntry {
 
 /// The changes of numbers of an entry in the making, for as long as they are few, and
 /// come as the log has them.
-pub(super) struct KeptChanges(Option<Vec<RunChange>>);
+pub(super) struct EntryChanges(Option<Vec<RunChange>>);
 
-impl Default for KeptChanges {
+impl Default for EntryChanges {
     fn default() -> Self {
-        KeptChanges(Some(Vec::new()))
+        EntryChanges(Some(Vec::new()))
     }
 }
 
-impl KeptChanges {
+impl EntryChanges {
     /// Adds changes, sorted, each number once.
     pub fn add(&mut self, changes: &[RunChange]) {
         let Some(kept) = &mut self.0 else { return };

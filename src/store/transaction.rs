@@ -10,7 +10,7 @@ use super::beside::SideRows;
 use super::entities::{ACCOUNTS, ACKNOWLEDGEMENTS, APPLICATIONS, EntityTable, KEYS, SETTINGS, TRUNKS, entity_row};
 use super::group::Written;
 use super::log::{self, Chain, Encoded, Readers};
-use super::own_entries::{KeptChanges, WholeEntry};
+use super::own_entries::{EntryChanges, WholeEntry};
 use super::people::{AuditEntry, PeopleWrites, audit_of};
 use super::rows::*;
 use super::sql::{Sql, bind};
@@ -108,7 +108,7 @@ pub(super) struct LogDraft {
     pub tally: RowTally,
     chain: Chain,
     parts: i64,
-    changes: KeptChanges,
+    changes: EntryChanges,
 }
 
 impl LogDraft {

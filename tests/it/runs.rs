@@ -498,7 +498,10 @@ fn own_entries_are_those_of_the_log() {
         assert_eq!(own.len(), usize::from(remembered), "{what}");
         let own: Vec<String> = own.into_iter().flat_map(WholeEntry::pieces).map(shown).collect();
         let mut logged = Vec::new();
-        let take = &mut |piece| Ok(logged.push(shown(piece)));
+        let take = &mut |piece| {
+            logged.push(shown(piece));
+            Ok(())
+        };
         store.follow(key, before, newest(&*store), take).expect("read");
         assert!(!remembered || own == logged, "{what}: {own:?} instead of {logged:?}");
         assert_eq!(store.own_entries(key, before, newest(&*store)), [], "{what}: once");

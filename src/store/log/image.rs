@@ -18,7 +18,7 @@ macro_rules! image {
     ($($(#[$attribute:meta])? $field:ident: $value:ty),*) => {
         /// A record, or the fields in which it differs from another one.
         #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-        pub struct Image {
+        pub struct LogImage {
             /// The place of the image that it is as, counting from 1.
             #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
             pub like: Option<u32>,
@@ -29,10 +29,10 @@ macro_rules! image {
             )*
         }
 
-        impl Image {
+        impl LogImage {
             /// A record as another one, which is at a place.
-            pub fn of(record: &Record, base: &Record, place: u32) -> Image {
-                Image {
+            pub fn of(record: &Record, base: &Record, place: u32) -> LogImage {
+                LogImage {
                     like: Some(place),
                     $($field: (record.$field != base.$field).then(|| record.$field.clone()),)*
                 }
@@ -62,10 +62,10 @@ image! {
     tags: Tags
 }
 
-impl Image {
+impl LogImage {
     /// The record, given the image that this one is as; `None` if the two do not make
     /// one.
-    pub fn record(&self, base: Option<&Image>) -> Option<Record> {
+    pub fn record(&self, base: Option<&LogImage>) -> Option<Record> {
         match base {
             None => {
                 let bare = Record::bare(self.state?, self.number_type?, self.since?);
@@ -82,7 +82,7 @@ impl Image {
 #[serde(untagged)]
 pub enum WrittenImage<'a> {
     Whole(&'a Record),
-    Like(Image),
+    Like(Box<LogImage>),
 }
 
 impl<'a> WrittenImage<'a> {
@@ -91,7 +91,7 @@ impl<'a> WrittenImage<'a> {
         let mut first: Vec<(u32, &Record)> = Vec::new();
         let written = |(place, &record): (u32, &&'a Record)| {
             if let Some((place, base)) = first.iter().find(|(_, base)| base.state == record.state) {
-                return WrittenImage::Like(Image::of(record, base, *place));
+                return WrittenImage::Like(Box::new(LogImage::of(record, base, *place)));
             }
             first.push((place, record));
             WrittenImage::Whole(record)
