@@ -15,12 +15,12 @@ use super::line::{FilterLine, TABS, quoted};
 use super::page::{Frame, PageResult, html};
 use super::show::PageClock;
 use super::{Console, ConsoleState, diff, show};
-use crate::checks::{Check, CheckOptions, counts};
+use crate::checks::{Check, CheckOptions};
 use crate::domain::change::Digest;
 use crate::domain::user::{Role, User};
 use crate::domain::{Account, Currency, Money, Time};
 use crate::inventory::{Filter, Order, Snapshot, Window};
-use crate::service::verbs::checks::{ReportedFinding, findings};
+use crate::service::verbs::checks::{FindingsSummary, ReportedFinding, summary};
 use crate::wire::html::Html;
 
 const WEEKS: i64 = 13;
@@ -63,9 +63,7 @@ impl Tally {
             line.filter.assigned = Some(true);
             total(&line)
         };
-        let options = CheckOptions::default();
-        let (set_aside, found): (Vec<_>, Vec<_>) =
-            findings(snapshot, &options, None, now).into_iter().partition(|seen| seen.acknowledged.is_some());
+        let FindingsSummary { open, acknowledged, first } = summary(snapshot, &CheckOptions::default(), now, FIRST_MAX);
         // No tab has a day in it.
         let clock = PageClock::new(now, "UTC");
         Tally {
@@ -74,9 +72,9 @@ impl Tally {
             at: now,
             tabs: TABS.map(|(_, text)| total(&FilterLine::read(text, snapshot, &clock))),
             weeks: std::array::from_fn(week),
-            checks: counts(found.iter().map(|seen| &seen.finding)),
-            acknowledged: counts(set_aside.iter().map(|seen| &seen.finding)),
-            first: found.into_iter().take(FIRST_MAX).collect(),
+            checks: open,
+            acknowledged,
+            first,
             rental: snapshot.rental(),
         }
     }

@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 use rollcall::checks::{self, Check, CheckOptions};
-use rollcall::domain::{State, Time};
+use rollcall::domain::change::Edit;
+use rollcall::domain::{Acknowledgement, EntityChange, State, Time};
+use rollcall::service::verbs::checks::{findings as reported, summary};
 use rollcall::service::{Service, replica};
 use rollcall::store::Load;
 use serde_json::{Value, json};
@@ -372,7 +374,7 @@ proptest! {
             })
             .collect();
         let application = fixture::application("app_1", None);
-        let created = rollcall::domain::EntityChange::Application(rollcall::domain::change::Edit::created(application));
+        let created = EntityChange::Application(Edit::created(application));
         let write = fixture::draft(|transaction| Ok(transaction.put_entity(created.clone())?));
         store
             .write(rollcall::store::WriteTarget::Partner(key), fixture::entry(rollcall::domain::Verb::Import), write)
@@ -427,5 +429,26 @@ proptest! {
         for skip in 0..=found.len() + 1 {
             prop_assert!(found.iter(skip).eq(findings.iter().skip(skip as usize).cloned()), "from {}", skip);
         }
+
+        // Some are acknowledged: for good, until later, and no more; and one that is gone.
+        let ids = reported(&snapshot, &options, None, now).into_iter().map(|seen| seen.id).step_by(2);
+        let ends = [None, Some(now.plus(60)), Some(now.plus(-60))];
+        let seen = ids.chain(["fi_gone".to_owned()]).zip(ends.into_iter().cycle()).map(|(id, until)| {
+            let (finding, by) = (id.as_str().into(), "user:1".into());
+            Edit::created(Acknowledgement { finding, note: None, until, by, at: now })
+        });
+        let seen: Vec<_> = seen.map(EntityChange::Acknowledgement).collect();
+        let write =
+            fixture::draft(|transaction| Ok(seen.iter().cloned().try_for_each(|one| transaction.put_entity(one))?));
+        store
+            .write(rollcall::store::WriteTarget::Partner(key), fixture::entry(rollcall::domain::Verb::Import), write)
+            .expect("written");
+        let snapshot = replica::load(&*store, Load { only: None, numbers: true }).expect("loads").remove(&key).expect("it");
+        let summed = summary(&snapshot, &options, now, 3);
+        let (set_aside, open): (Vec<_>, Vec<_>) =
+            reported(&snapshot, &options, None, now).into_iter().partition(|seen| seen.acknowledged.is_some());
+        prop_assert_eq!(summed.open, checks::counts(open.iter().map(|seen| &seen.finding)));
+        prop_assert_eq!(summed.acknowledged, checks::counts(set_aside.iter().map(|seen| &seen.finding)));
+        prop_assert_eq!(&summed.first, &open[..open.len().min(3)]);
     }
 }

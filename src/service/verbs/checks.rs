@@ -81,6 +81,29 @@ pub fn page(
     FindingsPage { rows: all.into_iter().skip(skip.min(total) as usize).take(rows).collect(), total, counts, saves }
 }
 
+/// How many findings there are, and the first of those that nobody has acknowledged.
+pub struct FindingsSummary {
+    pub open: BTreeMap<Check, u64>,
+    pub acknowledged: BTreeMap<Check, u64>,
+    pub first: Vec<ReportedFinding>,
+}
+
+/// Counts [`findings`]. Each is made only to find those that are acknowledged.
+pub fn summary(snapshot: &Snapshot, options: &CheckOptions, now: Time, first: usize) -> FindingsSummary {
+    let found = checks::find(snapshot, options, now);
+    let each = || found.iter(0).map(|finding| reported(snapshot, finding, now));
+    // An acknowledgement is of one finding, if that is still there.
+    let held = snapshot.acknowledgements.iter().filter(|one| one.holds(now)).count();
+    let set_aside = each().filter(|seen| seen.acknowledged.is_some()).take(held);
+    let set_aside: Vec<Finding> = set_aside.map(|seen| seen.finding).collect();
+    let (mut open, acknowledged) = (found.counts(), checks::counts(&set_aside));
+    for (check, count) in &acknowledged {
+        open.entry(*check).and_modify(|all| *all -= count);
+    }
+    let first = each().filter(|seen| seen.acknowledged.is_none()).take(first).collect();
+    FindingsSummary { open, acknowledged, first }
+}
+
 impl Service {
     /// Notes that somebody has seen a finding, until a time or for good. One
     /// that is not there now may be acknowledged as well: it may just have
