@@ -22,12 +22,14 @@ use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{ConsoleState, ItemPath, keys, pieces, show, unknown};
-use crate::checks::{Check, CheckOptions, Finding, counts, savings};
-use crate::domain::{AccountId, Actor, FieldError, Time};
+use crate::checks::{Check, CheckOptions, Finding, counts};
+use crate::domain::{AccountId, Actor, FieldError, Money, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
-use crate::service::verbs::checks::{NOTE_CHARS_MAX, ReportedFinding, findings};
+use crate::service::verbs::checks::{
+    FindingsPage, FindingsSummary, NOTE_CHARS_MAX, ReportedFinding, findings, page, summary,
+};
 use crate::wire::html::Html;
 
 /// How many findings a page has.
@@ -130,9 +132,39 @@ impl ChecksView {
             idle_days => CheckOptions { idle_days, ..options },
         }
     }
+}
 
-    fn wants(&self, seen: &ReportedFinding) -> bool {
-        seen.acknowledged.is_some() == self.acknowledged && self.check.is_none_or(|check| seen.finding.check == check)
+/// What a page shows of what was found.
+struct FoundPage {
+    summary: FindingsSummary,
+    rows: Vec<ReportedFinding>,
+    /// How many there are on all pages.
+    total: u64,
+    page: usize,
+    pages: usize,
+    /// What the idle numbers cost a month.
+    saves: Vec<Money>,
+}
+
+impl FoundPage {
+    fn nothing() -> FoundPage {
+        let summary = FindingsSummary { open: counts([]), acknowledged: counts([]), first: Vec::new() };
+        FoundPage { summary, rows: Vec::new(), total: 0, page: 1, pages: 1, saves: Vec::new() }
+    }
+
+    fn of(snapshot: &Snapshot, asked: &ChecksView, options: CheckOptions, now: Time) -> FoundPage {
+        let summary = summary(snapshot, &options, now, 0);
+        let counts = if asked.acknowledged { &summary.acknowledged } else { &summary.open };
+        let total: u64 = match asked.check {
+            Some(check) => counts.get(&check).copied().unwrap_or_default(),
+            None => counts.values().sum(),
+        };
+        let pages = (total as usize).div_ceil(ROWS).max(1);
+        let at = asked.page.min(pages);
+        let options = CheckOptions { checks: asked.check.into_iter().collect(), ..options };
+        let window = (((at - 1) * ROWS) as u64, ROWS);
+        let FindingsPage { rows, saves, .. } = page(snapshot, &options, Some(asked.acknowledged), now, window);
+        FoundPage { summary, rows, total, page: at, pages, saves }
     }
 }
 
@@ -354,19 +386,16 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
     // As it is now: something may just have been acknowledged.
     let (snapshot, now) = (visit.newest(), visit.clock.now);
     let options = asked.options();
-    let (looked, wanted) = (snapshot.clone(), options.clone());
+    let (looked, wanted, of) = (snapshot.clone(), options.clone(), asked.clone());
     let found = match asked.why() {
-        Some(_) => Vec::new(),
-        None => blocking(move || findings(&looked, &wanted, None, now)).await?,
+        Some(_) => FoundPage::nothing(),
+        None => blocking(move || FoundPage::of(&looked, &of, wanted, now)).await?,
     };
-    let idle = idle_words(&snapshot, &found, asked, &options, now);
-    let tabs = tabs(&found, asked);
-    let shown: Vec<&ReportedFinding> = found.iter().filter(|seen| asked.wants(seen)).collect();
-    let of_check = counts(shown.iter().map(|seen| &seen.finding));
-    let pages = shown.len().div_ceil(ROWS).max(1);
-    let page = asked.page.min(pages);
-    let window = &shown[(page - 1) * ROWS..shown.len().min(page * ROWS)];
-    let groups = window.chunk_by(|a, b| a.finding.check == b.finding.check).map(|rows| {
+    let FoundPage { summary, rows, total, page, pages, saves } = found;
+    let idle = idle_words(&snapshot, saves, asked, &options, now);
+    let tabs = tabs(&summary, asked);
+    let of_check = if asked.acknowledged { &summary.acknowledged } else { &summary.open };
+    let groups = rows.chunk_by(|a, b| a.finding.check == b.finding.check).map(|rows| {
         let check = rows[0].finding.check;
         CheckGroup {
             id: check.as_str(),
@@ -405,8 +434,8 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
         idle,
         idle_days: options.idle_days,
         asks_idle: asked.check == Some(Check::Idle),
-        total: shown.len() as u64,
-        found: show::count(shown.len() as u64, "finding", "findings"),
+        total,
+        found: show::count(total, "finding", "findings"),
         groups: groups.collect(),
         query: asked.query(),
         page,
@@ -419,13 +448,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
 }
 
 /// What the idle numbers cost a month, or why none can be found yet.
-fn idle_words(
-    snapshot: &Snapshot,
-    found: &[ReportedFinding],
-    asked: &ChecksView,
-    options: &CheckOptions,
-    now: Time,
-) -> String {
+fn idle_words(snapshot: &Snapshot, saves: Vec<Money>, asked: &ChecksView, options: &CheckOptions, now: Time) -> String {
     if asked.check != Some(Check::Idle) {
         return String::new();
     }
@@ -434,8 +457,7 @@ fn idle_words(
         let known = show::count(u64::from(recording.whole_days(now)), "whole day", "whole days");
         return format!("Silent until all nodes have recorded calls for {days} whole days; so far it is {known}.");
     }
-    let shown = found.iter().filter(|seen| asked.wants(seen)).map(|seen| &seen.finding);
-    let sums: Vec<String> = savings(snapshot, shown, now).into_iter().map(show::money).collect();
+    let sums: Vec<String> = saves.into_iter().map(show::money).collect();
     match sums.is_empty() {
         true => String::new(),
         false => format!("Releasing these numbers would save {} a month.", sums.join(" and ")),
@@ -443,18 +465,16 @@ fn idle_words(
 }
 
 /// The open findings by check, and those that somebody has seen.
-fn tabs(found: &[ReportedFinding], asked: &ChecksView) -> Vec<CheckTab> {
-    let open = || found.iter().filter(|seen| seen.acknowledged.is_none());
-    let of_check = counts(open().map(|seen| &seen.finding));
+fn tabs(found: &FindingsSummary, asked: &ChecksView) -> Vec<CheckTab> {
     let all = ChecksView { check: None, acknowledged: false, ..asked.clone() };
     let mut tabs = vec![CheckTab {
         name: "All open".to_owned(),
-        count: show::thousands(open().count() as u64),
+        count: show::thousands(found.open.values().sum()),
         severity: "",
         query: all.query(),
         current: asked.check.is_none() && !asked.acknowledged,
     }];
-    for (check, count) in of_check {
+    for (&check, &count) in &found.open {
         let current = asked.check == Some(check) && !asked.acknowledged;
         // What is not there needs no tab, unless one looks at it.
         if count > 0 || current {
@@ -465,7 +485,7 @@ fn tabs(found: &[ReportedFinding], asked: &ChecksView) -> Vec<CheckTab> {
     }
     tabs.push(CheckTab {
         name: "Acknowledged".to_owned(),
-        count: show::thousands(found.iter().filter(|seen| seen.acknowledged.is_some()).count() as u64),
+        count: show::thousands(found.acknowledged.values().sum()),
         severity: "",
         query: ChecksView { acknowledged: true, ..all }.query(),
         current: asked.acknowledged,
