@@ -63,11 +63,6 @@ impl Demo {
         if config.log.filter.as_str() == "info" {
             config.log.filter = LogFilter::quiet();
         }
-        for (face, port) in [(&mut config.routing.sip, SIP_PORT), (&mut config.routing.http, ROUTE_PORT)] {
-            if face.is_empty() {
-                face.extend(free_address(port));
-            }
-        }
         serve::log_to_stderr(&config);
         let failed = |source| CliError::Io { what: format!("cannot use the folder {}", self.dir.display()), source };
         fs::create_dir_all(&self.dir).map_err(failed)?;
@@ -99,6 +94,12 @@ impl Demo {
         let credentials = credentials(&service, &self.dir.join(CREDENTIALS))?;
         drop(service);
         let scheme = if config.http.tls()?.is_some() { "https" } else { "http" };
+        // Chosen just before they are listened on: another may begin meanwhile.
+        for (face, port) in [(&mut config.routing.sip, SIP_PORT), (&mut config.routing.http, ROUTE_PORT)] {
+            if face.is_empty() {
+                face.extend(free_address(port));
+            }
+        }
         let calls = config.routing.clone();
         serve::serve(&config, Open::Existing, serve::routes, Hangup::Stop, |address| {
             let url = format!("{scheme}://{address}");

@@ -150,20 +150,23 @@ fn what_is_wrong_with_destinations_is_named_and_nothing_is_done() {
 fn the_settings_say_which_networks_and_which_are_refused() {
     let database = Database::sample();
     let key = database.key("PA_ONE", &["--scope", "manage"]);
-    let settings = "[routing]\nsip = [\"127.0.0.1:5999\"]\ndestination_networks = [\"127.0.0.0/8\", \"10.1.0.0/16\"]\n\
-                    refused_destinations = [\"proxy.example\", \"10.1.9.0/24\"]\n";
-    let file = database.write("routing.toml", settings);
+    let own = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+    let settings = format!(
+        "[routing]\nsip = [\"{own}\"]\ndestination_networks = [\"127.0.0.0/8\", \"10.1.0.0/16\"]\n\
+         refused_destinations = [\"proxy.example\", \"10.1.9.0/24\"]\n"
+    );
+    let file = database.write("routing.toml", &settings);
     let server = Server::start(database, &["--config", file.to_str().expect("text")]);
     let routed = Routed { server, key };
     let ask = |uri: &str| routed.patch(APPLICATION, json!({ "destinations": [{ "uri": uri }] })).status;
     for (uri, status) in [
-        ("sip:127.0.0.1:6000", 200),
+        ("sip:127.0.0.2:6000", 200),
         ("sip:10.1.2.3", 200),
         ("sip:other.example", 200),
         ("sip:10.2.0.1", 422),
         ("sip:10.1.9.7", 422),
         ("sip:Proxy.Example", 422),
-        ("sip:127.0.0.1:5999", 422),
+        (&format!("sip:{own}"), 422),
     ] {
         assert_eq!(ask(uri), status, "{uri}");
     }
