@@ -80,8 +80,9 @@ const BUSY_HOUSEKEEPING: Duration = Duration::from_millis(500);
 /// A write that leaves nothing behind but a lease that is over.
 const PROBE: &str = "INSERT INTO lease (name, holder, until) VALUES ('probe', '', ?1) ON CONFLICT (name) \
                      DO UPDATE SET until = ?1";
-/// How many pages the write-ahead log has before it is moved into the file.
-const CHECKPOINT_PAGES: c_int = 2_000;
+/// How many pages the write-ahead log has before it is moved into the file: 16 MB in new
+/// files, so that a page which changes often is moved seldom.
+const CHECKPOINT_PAGES: c_int = 8_000;
 /// How many connections are kept for reads that wait for nothing.
 const READERS_MAX: usize = 4;
 /// How many rows of numbers are loaded at a time: enough that their images are few,
