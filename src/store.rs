@@ -651,8 +651,8 @@ pub trait Store: LogReads + NetChangeTable + SideTables + people::PeopleStore + 
     /// Runs a write beside the log, and returns once that is durable.
     fn write_beside(&self, key: PartnerKey, at: Time, draft: SideDraft<'_>) -> Result<(), Abort>;
 
-    /// What is called after a commit that several writes share, before they return. Of
-    /// several the last one is kept.
+    /// What is called after a commit that several writes share, before they return; from
+    /// now on [`Store::own_entries`] has something. Of several the last one is kept.
     fn after_shared_commits(&self, _: FollowNow) {}
 
     /// The entries of the log directly after a version, up to another, that this

@@ -9,13 +9,14 @@
 //! that is another.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use super::{FollowNow, LogEntry, LogPiece};
 use crate::domain::change::Digest;
-use crate::domain::{EntityChange, Group, NumberRun, PartnerKey, RunChange};
+use crate::domain::{EntityChange, PartnerKey, RunChange};
 
 /// How many runs of numbers wait at the most, where an entry and a change of an entity
 /// count as one: some megabytes.
@@ -68,19 +69,11 @@ impl EntryChanges {
         // A number that is put again is one change in the log.
         let after = kept.last().map_or(0, RunChange::next);
         let ascend = changes.first().is_none_or(|change| change.first.digits() >= after);
-        if !ascend || kept.len() + changes.len() > ENTRY_MAX {
-            self.0 = None;
-            return;
-        }
-        for change in changes {
-            let (mut next, end) = (change.first.digits(), change.next());
-            while next < end {
-                let last = (Group::of_digits(next).prefix() + 1) * Group::SIZE - 1;
-                kept.extend(NumberRun::between(next, last.min(end - 1)).map(|run| change.of(run)));
-                next = last + 1;
-            }
-        }
-        if kept.len() > ENTRY_MAX {
+        let room = ENTRY_MAX - kept.len();
+        let within = changes.iter().flat_map(|change| change.run().by_group().map(|run| change.of(run)));
+        // A run may have very many groups.
+        kept.extend(within.take(room + 1));
+        if !ascend || kept.len() > ENTRY_MAX {
             self.0 = None;
         }
     }
@@ -108,7 +101,7 @@ pub(super) struct KeptEntries {
 impl OwnEntries {
     /// From now on there is a follower, which this calls.
     pub fn followed_by(&self, follow: FollowNow) {
-        self.follow.store(Some(std::sync::Arc::new(follow)));
+        self.follow.store(Some(Arc::new(follow)));
     }
 
     /// Has the follower follow, if there is one.
@@ -165,5 +158,38 @@ impl KeptEntries {
         }
         self.size += entry.size();
         known.push_back(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{E164, Group, NumberType, Record, State, Time};
+
+    #[test]
+    fn changes_are_kept_within_groups_and_while_they_are_few() {
+        let record = Record::bare(State::Available, NumberType::Local, Time::new(1_770_000_000).expect("a time"));
+        let change = |first: u64, count: u64| RunChange {
+            first: E164::new(first).expect("a number"),
+            count,
+            before: None,
+            after: Some(record.clone()),
+        };
+        let of = |puts: &[(u64, u64)]| {
+            let mut kept = EntryChanges::default();
+            puts.iter().for_each(|&(first, count)| kept.add(&[change(first, count)]));
+            kept.all()
+        };
+        let most = ENTRY_MAX as u64 * Group::SIZE;
+        let base = 910_000_000_000;
+        assert_eq!(
+            of(&[(base + 9_999, 10_002)]),
+            Some(vec![change(base + 9_999, 1), change(base + 10_000, 10_000), change(base + 20_000, 1),])
+        );
+        assert_eq!(of(&[(base, most)]).map(|kept| kept.len()), Some(ENTRY_MAX));
+        // One group more, at once or afterwards; or back.
+        for puts in [&[(base, most + 1)][..], &[(base, most), (base + most, 1)], &[(base + 1, 1), (base, 1)]] {
+            assert_eq!(of(puts), None, "{puts:?}");
+        }
     }
 }
