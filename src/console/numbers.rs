@@ -1,5 +1,8 @@
 //! The table of numbers: every list that the filter line can express, in pages.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use askama::Template;
 use axum::extract::{Path, Request, State};
 use http::StatusCode;
@@ -21,6 +24,8 @@ const ROWS: u64 = 50;
 const ROWS_MAX: u64 = 100;
 /// The sizes that are offered.
 const SIZES: [u64; 3] = [25, 50, 100];
+/// What a row takes, about: a page of rows is then written without being moved.
+const ROW_BYTES: usize = 800;
 /// The cookie that keeps a reader's choice.
 const ROWS_COOKIE: &str = "rollcall-rows";
 
@@ -269,64 +274,91 @@ fn heads(q: &str, order: Order) -> Vec<Head> {
 }
 
 /// A number in a list.
-struct NumberListRow {
-    number: String,
-    readable: String,
-    mark: Html,
-    customer: Html,
-    application: Html,
-    trunk: Html,
-    region: Option<String>,
-    country: String,
-    number_type: &'static str,
-    cost: Html,
-    ends: Html,
+#[derive(Template)]
+#[template(path = "number_row.html")]
+struct NumberListRow<'a> {
+    base: &'a str,
+    /// Whether it can be selected.
+    pick: bool,
+    number: &'a str,
+    readable: &'a str,
+    mark: &'a Html,
+    customer: &'a Html,
+    application: &'a Html,
+    trunk: &'a Html,
+    place: &'a Html,
+    cost: &'a Html,
+    ends: &'a Html,
 }
 
-impl NumberListRow {
-    fn of(visit: &Visit, row: NumberRef<'_>) -> NumberListRow {
-        let link = |kind: &str, to: Option<(&str, &str)>| {
-            to.map_or_else(pieces::none, |(id, name)| pieces::titled_link(&visit.href(kind, id), id, name))
-        };
-        let account = row.account().or_else(|| row.reserved_for());
-        NumberListRow {
-            number: row.number().to_string(),
-            readable: visit.console.spaces.readable(row.number()),
-            mark: mark(row),
-            customer: link("customers", account.map(|one| (one.auth_id.as_str(), &*one.name))),
-            application: link("applications", row.application().map(|one| (one.id.as_str(), &*one.name))),
-            trunk: link("trunks", row.trunk().map(|one| (one.id.as_str(), &*one.name))),
-            region: row.region().map(str::to_owned),
-            country: row.country().map_or(String::new(), |country| country.code().to_owned()),
-            number_type: row.number_type().as_str(),
-            cost: row.cost().map_or_else(pieces::none, |cost| show::money(cost).into()),
-            ends: match row.until().or(row.expires_at()) {
-                Some(time) => visit.clock.day(time),
-                None if row.account().is_some() => pieces::nothing(show::AUTO_RENEWS),
-                None => pieces::none(),
-            },
-        }
+/// The cells of a column. Many numbers of a page say the same in one, and it is rendered once.
+struct Cells<K>(HashMap<K, Html>);
+
+impl<K: Eq + Hash> Cells<K> {
+    fn new() -> Cells<K> {
+        Cells(HashMap::new())
+    }
+
+    fn cell(&mut self, key: K, render: impl FnOnce() -> Html) -> &Html {
+        self.0.entry(key).or_insert_with(render)
     }
 }
 
-#[derive(Template)]
-#[template(path = "number_rows.html")]
-struct NumberListRows<'a> {
-    base: &'a str,
-    /// Whether rows can be selected.
-    pick: bool,
-    rows: Vec<NumberListRow>,
+/// Cells that name something, by its id.
+impl<'a> Cells<Option<&'a str>> {
+    fn link(&mut self, visit: &Visit, kind: &str, to: Option<(&'a str, &str)>) -> &Html {
+        self.cell(to.map(|(id, _)| id), || {
+            to.map_or_else(pieces::none, |(id, name)| pieces::titled_link(&visit.href(kind, id), id, name))
+        })
+    }
 }
 
-/// The rows of a list of numbers.
+/// The rows of a list of numbers. With `pick`, they can be selected.
 pub fn rows(visit: &Visit, rows: &[NumberRef<'_>], pick: bool) -> Html {
-    let rows = rows.iter().map(|row| NumberListRow::of(visit, *row)).collect();
-    Html::of(&NumberListRows { base: &visit.base, pick, rows })
+    let (mut marks, mut costs, mut places, mut ends) = (Cells::new(), Cells::new(), Cells::new(), Cells::new());
+    let (mut customers, mut applications, mut trunks) = (Cells::new(), Cells::new(), Cells::new());
+    let mut html = Html::with_capacity(rows.len() * ROW_BYTES);
+    for row in rows {
+        let account = row.account().or_else(|| row.reserved_for()).map(|one| (one.auth_id.as_str(), &*one.name));
+        let application = row.application().map(|one| (one.id.as_str(), &*one.name));
+        let trunk = row.trunk().map(|one| (one.id.as_str(), &*one.name));
+        let (region, country, kind) = (row.region(), row.country(), row.number_type());
+        let (until, renews) = (row.until().or(row.expires_at()), row.account().is_some());
+        let (class, text) = mark_of(*row);
+        html.push_template(&NumberListRow {
+            base: &visit.base,
+            pick,
+            number: &row.number().to_string(),
+            readable: &visit.console.spaces.readable(row.number()),
+            mark: marks.cell(text, || pieces::mark(class, text)),
+            customer: customers.link(visit, "customers", account),
+            application: applications.link(visit, "applications", application),
+            trunk: trunks.link(visit, "trunks", trunk),
+            place: places.cell((region, country, kind), || {
+                let code = country.as_ref().map_or("", |country| country.code());
+                let place = region.map_or_else(|| code.to_owned(), |region| format!("{region}, {code}"));
+                pieces::beside(place, kind.as_str())
+            }),
+            cost: costs.cell(row.cost(), || row.cost().map_or_else(pieces::none, |cost| show::money(cost).into())),
+            ends: ends.cell((until, renews), || match until {
+                Some(time) => visit.clock.day(time),
+                None if renews => pieces::nothing(show::AUTO_RENEWS),
+                None => pieces::none(),
+            }),
+        });
+    }
+    html
 }
 
 /// The state of a number, as a mark that does not hang on its colour.
 pub fn mark(row: NumberRef<'_>) -> Html {
-    let (class, text) = match (row.state(), row.status()) {
+    let (class, text) = mark_of(row);
+    pieces::mark(class, text)
+}
+
+/// The mark's class and its text, which no other class has.
+fn mark_of(row: NumberRef<'_>) -> (&'static str, &'static str) {
+    match (row.state(), row.status()) {
         (Stored::Active, Status::Active) if row.application().is_none() => ("critical", "active, unrouted"),
         (Stored::Active, Status::Active) => ("good", "active"),
         (Stored::Active, Status::Suspended) => ("critical", "expired"),
@@ -335,6 +367,5 @@ pub fn mark(row: NumberRef<'_>) -> Html {
         (Stored::Reserved, _) => ("info", "reserved"),
         (Stored::Quarantined, _) => ("info", "quarantined"),
         (Stored::Retired, _) => ("plain", "retired"),
-    };
-    pieces::mark(class, text)
+    }
 }

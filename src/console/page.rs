@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
+use memchr::memmem;
 
 use super::PREFIX;
 use super::pieces::MarkupPiece;
@@ -29,6 +30,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
+
+/// What almost every page fits into, so that none is moved while it grows.
+const PAGE_BYTES: usize = 65_536;
 
 /// What a handler answers.
 pub type PageResult = Result<Response<Body>, Trouble>;
@@ -95,7 +99,9 @@ pub fn html(page: &impl Template) -> PageResult {
 }
 
 pub fn html_as(status: StatusCode, page: &impl Template) -> PageResult {
-    let text = named(page.render().map_err(|error| Trouble::Internal(error.to_string()))?);
+    let mut text = String::with_capacity(PAGE_BYTES);
+    page.render_into(&mut text).map_err(|error| Trouble::Internal(error.to_string()))?;
+    let text = named(text);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     guard(response.headers_mut());
@@ -318,7 +324,8 @@ pub fn named(html: String) -> String {
     let name = token::holder();
     let mut out = String::with_capacity(html.len() + 1_000);
     let mut rest = html.as_str();
-    while let Some(at) = rest.find("<form ") {
+    let forms = memmem::Finder::new("<form ");
+    while let Some(at) = forms.find(rest.as_bytes()) {
         let (before, form) = rest.split_at(at);
         let (tag, after) = form.split_at(form.find('>').map_or(form.len(), |end| end + 1));
         out.push_str(before);
