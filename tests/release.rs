@@ -112,6 +112,8 @@ fn the_container_compiles_dependencies_in_a_layer_of_their_own() {
     let text = std::fs::read_to_string(root().join("packaging/Containerfile")).expect("text");
     let before_source = text.split("COPY . .").next().expect("a beginning");
     assert!(before_source.contains("cargo build --locked --profile packaged --bin rollcall"));
+    // It has flags for dependencies, and with others they would be compiled again.
+    assert!(before_source.contains("COPY .cargo .cargo\n"));
     let cargo = std::fs::read_to_string(root().join("Cargo.toml")).expect("text");
     let benches = cargo.split("[[bench]]").skip(1).filter_map(|part| part.split("name = \"").nth(1)?.split('"').next());
     let list = before_source.split("for bench in ").nth(1).and_then(|rest| rest.split(';').next()).expect("a list");
