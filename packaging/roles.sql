@@ -36,11 +36,12 @@ INSERT INTO allowed VALUES
     ('application', 'SELECT, INSERT, UPDATE'),
     ('trunk', 'SELECT, INSERT, UPDATE'),
     ('api_key', 'SELECT, INSERT, UPDATE'),
-    ('acknowledgement', 'SELECT, INSERT, UPDATE'),
-    ('setting', 'SELECT, INSERT, UPDATE'),
-    ('job', 'SELECT, INSERT, UPDATE'),
-    ('job_batch', 'SELECT, INSERT, UPDATE'),
     ('app_user', 'SELECT, INSERT, UPDATE'),
+    -- Deleted once it is over (the settings in [retention]).
+    ('acknowledgement', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('setting', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('job', 'SELECT, INSERT, UPDATE, DELETE'),
+    ('job_batch', 'SELECT, INSERT, UPDATE, DELETE'),
     -- What comes and goes.
     ('number', 'SELECT, INSERT, UPDATE, DELETE'),
     ('holder', 'SELECT, INSERT, UPDATE, DELETE'),

@@ -69,8 +69,10 @@ const ATTEMPTS: usize = 10;
 const PEOPLE_LOCK: i64 = 0x526f_6c6c_7065_6f70;
 
 /// Where the logs end, and whether writes are taken at all.
-const HEADS: &str = "SELECT partner, version, head, (current_setting('transaction_read_only') = 'on')::int::bigint \
-                     FROM partner ORDER BY partner";
+/// 1 in the last column: the session takes no writes, as it began with such a default; 2: nor
+/// does the server, which is a standby.
+const HEADS: &str = "SELECT partner, version, head, ((current_setting('transaction_read_only') = 'on')::int \
+                     + pg_is_in_recovery()::int)::bigint FROM partner ORDER BY partner";
 
 pub struct PgStore {
     core: Arc<Core>,
@@ -246,7 +248,14 @@ impl Store for PgStore {
         let (incarnation, found) = found?;
         follower.incarnation = Some(incarnation);
         *self.core.known.incarnation.lock() = Some(incarnation);
-        self.core.note_read_only(found.first().is_some_and(|row| matches!(row.int(3), Ok(1))));
+        let read_only = found.first().and_then(|row| row.int(3).ok()).unwrap_or_default();
+        self.core.note_read_only(read_only > 0);
+        // A default may have been reset since, which only another session sees.
+        if read_only == 1
+            && let Some(mut link) = follower.link.take()
+        {
+            link.torn = true;
+        }
         // What is no digest is that of no entry, so the partner is loaded, and
         // what is wrong with it is said there.
         let head = |row: &tokio_postgres::Row| {

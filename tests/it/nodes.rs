@@ -612,6 +612,70 @@ fn a_database_that_takes_no_writes_is_read_on() {
     nodes.check_recovered();
 }
 
+/// A session keeps the default that it began with, and a node its sessions.
+#[test]
+fn a_default_of_the_database_that_is_reset_is_noticed() {
+    let Some(cluster) = Cluster::new(&[]) else { return };
+    let address = cluster.database();
+    let nodes = Nodes::start(&address, 2);
+    let name = database_name(&address);
+    let writable = |wanted: bool| {
+        for server in &nodes.servers {
+            server.within(RECOVERY, |server| server.get("/readyz").send().json()["writable"] == wanted);
+        }
+    };
+    writable(true);
+    cluster.psql("postgres", &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    let others = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    cluster.psql("postgres", &others);
+    writable(false);
+    cluster.psql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only"));
+    writable(true);
+    nodes.check_recovered();
+}
+
+/// Writes that change nothing and leave only their answer under an idempotency key, in
+/// the group of others: none takes another along.
+#[test]
+fn a_write_that_changes_nothing_shares_a_commit() {
+    let Some(cluster) = Cluster::new(&[]) else { return };
+    let address = cluster.database();
+    let nodes = Nodes::start(&address, 1);
+    let server = &nodes.servers[0];
+    let suspend = |at: u64, retry: Option<String>| {
+        let path = format!("/api/v1/manage/numbers/{}/suspend", number(at));
+        let request = server.request("POST", &path).auth(&nodes.key).json(&json!({}));
+        match &retry {
+            Some(retry) => request.header("Idempotency-Key", retry).send(),
+            None => request.send(),
+        }
+    };
+    suspend(0, None).check(200);
+    for round in 0..3 {
+        // The first writer waits for this lock, and the others for their turn behind it.
+        let mut locking = cluster.session(database_name(&address));
+        locking.run("BEGIN");
+        assert_ne!(locking.run("SELECT auth_id FROM partner WHERE auth_id = 'PA_ONE' FOR UPDATE"), "");
+        std::thread::scope(|scope| {
+            let suspend = &suspend;
+            let write = |at: u64| {
+                let writer = scope.spawn(move || match at % 2 {
+                    0 => suspend(0, Some(format!("nothing-{round}-{at}"))),
+                    _ => suspend(round * 10 + at, None),
+                });
+                std::thread::sleep(Duration::from_millis(30));
+                writer
+            };
+            let writers: Vec<_> = (1..9).map(write).collect();
+            locking.run("COMMIT");
+            for writer in writers {
+                writer.join().expect("an answer").check(200);
+            }
+        });
+    }
+    nodes.check_recovered();
+}
+
 #[test]
 fn a_full_disk_is_told_by_name() {
     let Some(cluster) = Cluster::new(&[]) else { return };

@@ -36,7 +36,9 @@ const LOST: &str = "UPDATE account SET lost_at = greatest(lost_at, t.at) FROM ( 
 /// Writes of one partner, in an order that is their own.
 #[derive(Default)]
 pub(super) struct Unsent {
-    partner: i64,
+    /// Whose rows and log; `None` while there are only statements of their own, which name
+    /// their partner themselves.
+    partner: Option<i64>,
     rows: RunEdits,
     /// The numbers whose rows are among them, as runs apart.
     numbers: BTreeMap<i64, i64>,
@@ -101,7 +103,7 @@ impl Unsent {
 
     /// Adds rows, of numbers that it has not.
     pub fn add_rows(&mut self, partner: i64, rows: RunEdits, changes: &[RunChange]) {
-        self.partner = partner;
+        self.partner = Some(partner);
         let changed = changes.iter().map(|change| (change.first.digits() as i64, change.next() as i64 - 1));
         changed.chain(rows.touched()).for_each(|span| self.cover(span));
         self.rows.append(rows);
@@ -127,7 +129,7 @@ impl Unsent {
 
     /// Adds a part of the log, with its place in the entry.
     pub fn add_part(&mut self, partner: i64, version: i64, (at, part): (i64, Encoded)) {
-        self.partner = partner;
+        self.partner = Some(partner);
         self.parts.versions.push(version);
         self.parts.parts.push(at);
         self.parts.subjects.push(part.subject);
@@ -136,7 +138,7 @@ impl Unsent {
 
     pub fn add_entry(&mut self, entry: EntryRow<'_>) {
         let version = entry.version as i64;
-        self.partner = entry.partner.0;
+        self.partner = Some(entry.partner.0);
         self.entries.versions.push(version);
         self.entries.at.push(entry.entry.at.seconds());
         self.entries.actors.push(entry.entry.actor.to_string());
@@ -159,7 +161,7 @@ impl Unsent {
             return;
         }
         let Unsent { partner, rows, numbers, lost, parts, entries, head, others, names } = later;
-        self.partner = partner;
+        self.partner = partner.or(self.partner);
         self.rows.append(rows);
         self.numbers.extend(numbers);
         for (account, at) in lost {
@@ -202,9 +204,21 @@ pub(super) struct Statements<'a> {
 
 impl<'a> Statements<'a> {
     pub async fn prepare(&'a self, client: &ClientWrapper) -> Result<Prepared<'a>, StoreError> {
-        let Unsent { partner, rows, parts, entries, head, others, .. } = self.unsent;
         let mut puts = Vec::new();
-        rows.puts(partner, &self.rows, &mut puts);
+        if let Some(partner) = &self.unsent.partner {
+            self.of_partner(partner, &mut puts);
+        }
+        puts.extend(self.unsent.others.iter().map(|(sql, values)| {
+            let params = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+            Put { sql, params, rows: None }
+        }));
+        Prepared::of(client, puts).await
+    }
+
+    /// What goes into the tables of the rows and of the log.
+    fn of_partner(&'a self, partner: &'a i64, puts: &mut Vec<Put<'a>>) {
+        let Unsent { rows, parts, entries, head, .. } = self.unsent;
+        rows.puts(partner, &self.rows, puts);
         let mut add = |sql: &'a str, rows: Option<usize>, params: Vec<&'a (dyn ToSql + Sync)>| {
             if rows != Some(0) {
                 puts.push(Put { sql, params, rows: rows.map(|rows| rows as u64) });
@@ -222,10 +236,6 @@ impl<'a> Statements<'a> {
         if let (Some(head), Some((digest, row_digest))) = (head, &self.head) {
             add(HEAD, Some(1), vec![partner, &head.version, digest, row_digest]);
         }
-        for (sql, values) in others {
-            add(sql, None, values.iter().map(|value| value as _).collect());
-        }
-        Prepared::of(client, puts).await
     }
 }
 
