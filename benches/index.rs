@@ -275,8 +275,9 @@ fn questions(snapshot: &Snapshot, size: usize, rounds: usize, holder: &str) {
         _ => reported("sorted by expiry, which most have not", millis, "ms"),
     }
     // Their counts and a page of them, as an answer has them.
+    let options = checks::CheckOptions::default();
     let checked = || {
-        let found = checks::find(snapshot, &checks::CheckOptions::default(), now());
+        let found = checks::find(snapshot, &options, now());
         let page: usize = found.iter(0).take(20).map(|finding| finding.evidence().len()).sum();
         (found.len(), page)
     };

@@ -218,7 +218,7 @@ impl World {
     fn answer_micros(&self) -> f64 {
         let from = SocketAddr::from(([127, 0, 0, 1], 5_060));
         let invites: Vec<String> = (0..CALLS).map(|call| self.invite(call, from)).collect();
-        let (secret, settings) = (sip::NodeSecret([1; 32]), RoutingSettings::default());
+        let (seed, settings) = (sip::TagSeed([1; 32]), RoutingSettings::default());
         let mut out = Vec::new();
         let mut routed = 0;
         let all = shared::best(5, || {
@@ -228,7 +228,7 @@ impl World {
                 self.replica.route(&settings, asked, |answer| {
                     routed += usize::from(answer.line.code == 302);
                     let said = sip::SipAnswer::plain(answer.line.code, answer.line.reason);
-                    sip::write(&mut out, &request, from, &secret, &said, answer.routes.iter());
+                    sip::write(&mut out, &request, from, &seed, &said, answer.routes.iter());
                 });
                 black_box(&out);
             }

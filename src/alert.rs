@@ -213,7 +213,7 @@ impl AlertDigest<'_> {
         let mut lines = vec![match self.why {
             Why::Report => format!("This is the report of the schedule {schedule}."),
             Why::Alert => format!("This is an alert of the schedule {schedule}, between its reports."),
-            Why::Asked => format!("This is the report of the schedule {schedule}. Somebody asked for it."),
+            Why::Asked => format!("This is the report of the schedule {schedule}, run on request."),
         }];
         if let Some(next) = self.next {
             lines.push(format!("The next report is on {}.", self.plan.clock(next)));
@@ -231,7 +231,7 @@ impl AlertDigest<'_> {
             let rows = thousands(TABLE_ROWS_MAX as u64);
             lines.push(format!("The table has the first {rows} of {}.", thousands(self.items.len() as u64)));
         }
-        lines.push(format!("Times are those of {}. What somebody has acknowledged is left out.", self.plan.zone()));
+        lines.push(format!("Times are those of {}. Acknowledged findings are left out.", self.plan.zone()));
         lines
     }
 

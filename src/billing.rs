@@ -30,17 +30,16 @@ pub mod holdings;
 mod tests;
 pub mod usage;
 
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::domain::number::words;
 use crate::domain::setting::AfterExpiry;
-use crate::domain::{AccountId, Currency, E164, Money, Time};
+use crate::domain::{AccountId, E164, Money, Sum, Time};
 
 pub use calendar::{BadMonth, Calendar, Day, Month, Period, TimeSpan};
 pub use holdings::{Holding, Holdings, Ledger};
-pub use usage::{CallTally, CallTotals, Invoice, Stated, Usage};
+pub use usage::{CallTally, CallTotals, Invoice, OtherCall, Stated, Usage};
 
 /// How a month that a number was held in part is charged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -67,26 +66,6 @@ pub struct BillLine {
     pub amount: Money,
     /// The day on which the number expired, if days after that are charged.
     pub expired_on: Option<Day>,
-}
-
-/// A sum of amounts of one currency.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sum {
-    pub minor: i128,
-    pub currency: Currency,
-}
-
-/// The amount alone, as [`Money`] prints it.
-impl fmt::Display for Sum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = 10_u128.pow(u32::from(self.currency.decimals()));
-        let sign = if self.minor < 0 { "-" } else { "" };
-        let minor = self.minor.unsigned_abs();
-        match usize::from(self.currency.decimals()) {
-            0 => write!(f, "{sign}{minor}"),
-            width => write!(f, "{sign}{}.{:0width$}", minor / unit, minor % unit),
-        }
-    }
 }
 
 /// What one account owes in one currency.

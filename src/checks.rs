@@ -23,9 +23,9 @@ use crate::domain::entity::hex_digest;
 use crate::domain::number::words;
 use crate::domain::plan;
 use crate::domain::setting::Movement;
-use crate::domain::{AccountId, ApplicationId, Currency, E164, Money, NumberRun, Setting, State, Status, Time};
+use crate::domain::{AccountId, ApplicationId, Currency, E164, NumberRun, Setting, State, Status, Sum, Time};
 use crate::inventory::called::{CalledBefore, DAYS_KEPT};
-use crate::inventory::{CalledDay, Filter, HeldRun, NumberRef, Order, Snapshot};
+use crate::inventory::{CalledDay, Filter, HeldNumbers, HeldRun, NumberRef, Order, Snapshot};
 
 /// How far ahead expiries are seen if nothing is said: the guide's two weeks.
 pub const WITHIN_SECONDS: i64 = 14 * 86_400;
@@ -109,7 +109,7 @@ impl Check {
     /// What to do.
     pub fn action(self) -> &'static str {
         match self {
-            Check::NoActiveNumber => "assign a number to the customer, or archive the account",
+            Check::NoActiveNumber => "assign the customer a number, or archive the customer",
             Check::Expired => "renew the number, or release it",
             Check::Unrouted => "route the number to an application",
             Check::NoDestination => "give its application a destination, or route the number to another",
@@ -154,7 +154,8 @@ impl Default for CheckOptions {
 }
 
 impl CheckOptions {
-    fn wants(&self, check: Check) -> bool {
+    /// Whether a check is run: without a choice, all but the one that needs calls.
+    pub fn wants(&self, check: Check) -> bool {
         (self.checks.is_empty() && check != Check::Idle) || self.checks.contains(&check)
     }
 }
@@ -239,26 +240,48 @@ impl Finding {
 /// What the checks find, by check, then account, then number.
 pub struct Found<'a> {
     snapshot: &'a Snapshot,
+    options: &'a CheckOptions,
     now: Time,
     by_check: Vec<(Check, CheckFound)>,
-    /// Of accounts, as [`HeldRun`] names them.
-    ranks: Vec<u32>,
 }
 
 /// What one check finds.
 enum CheckFound {
-    /// Each number of the runs, which are put in order when they are read.
-    Runs {
-        found: Vec<HeldRun>,
-        ordered: OnceCell<Vec<NumberRun>>,
-    },
+    Numbers(NumbersFound),
     Each(Vec<Finding>),
+}
+
+/// The numbers that a check finds.
+#[derive(Default)]
+struct NumbersFound {
+    count: u64,
+    /// In the order of numbers. `None` if they are many: they are looked for again when
+    /// they are read, and most are only counted.
+    runs: Option<Vec<HeldRun>>,
+    ordered: OnceCell<Vec<NumberRun>>,
+}
+
+/// How many runs are kept for a check.
+const RUNS_MAX: usize = 65_536;
+
+impl NumbersFound {
+    fn new() -> NumbersFound {
+        NumbersFound { runs: Some(Vec::new()), ..NumbersFound::default() }
+    }
+
+    fn add(&mut self, numbers: HeldNumbers<'_>) {
+        self.count += numbers.count();
+        match &mut self.runs {
+            Some(runs) if runs.len() < RUNS_MAX => runs.extend(numbers.runs()),
+            found => *found = None,
+        }
+    }
 }
 
 impl CheckFound {
     fn len(&self) -> u64 {
         match self {
-            CheckFound::Runs { found, .. } => found.iter().map(|run| u64::from(run.count)).sum(),
+            CheckFound::Numbers(found) => found.count,
             CheckFound::Each(findings) => findings.len() as u64,
         }
     }
@@ -291,8 +314,8 @@ impl Found<'_> {
             skip -= skipped;
             let (runs, each) = match found {
                 found if skipped == found.len() => (&[][..], &[][..]),
-                CheckFound::Runs { found, ordered } => {
-                    (&ordered.get_or_init(|| by_account(found, &self.ranks))[..], &[][..])
+                CheckFound::Numbers(found) => {
+                    (&found.ordered.get_or_init(|| self.in_order(*check, found))[..], &[][..])
                 }
                 CheckFound::Each(findings) => (&[][..], &findings[skipped as usize..]),
             };
@@ -305,6 +328,18 @@ impl Found<'_> {
             let rows = runs.flatten().filter_map(E164::new).filter_map(|number| self.snapshot.get(number, self.now));
             rows.map(|row| of_row(*check, row)).chain(each.iter().cloned())
         })
+    }
+
+    /// The numbers that a check finds, in the order of accounts' ids, then numbers; none
+    /// is before all.
+    fn in_order(&self, check: Check, found: &NumbersFound) -> Vec<NumberRun> {
+        let ranks = self.snapshot.account_ranks();
+        if let Some(runs) = &found.runs {
+            return by_account(runs, &ranks);
+        }
+        let mut runs = Vec::new();
+        of_rows(self.snapshot, self.options, self.now, check, &mut |numbers| runs.extend(numbers.runs()));
+        by_account(&runs, &ranks)
     }
 }
 
@@ -322,7 +357,7 @@ fn of_row(check: Check, row: NumberRef<'_>) -> Finding {
     }
 }
 
-/// Runs in the order of accounts' ids, then numbers; none is before all.
+/// Runs, which ascend, in the order of accounts' ids, then numbers; none is before all.
 fn by_account(runs: &[HeldRun], ranks: &[u32]) -> Vec<NumberRun> {
     let place = |run: &HeldRun| run.account.map_or(0, |at| ranks[at as usize] as usize + 1);
     let mut next = vec![0; ranks.len() + 2];
@@ -342,54 +377,87 @@ fn by_account(runs: &[HeldRun], ranks: &[u32]) -> Vec<NumberRun> {
 }
 
 /// Everything that the wanted checks find at `now`.
-pub fn find<'a>(snapshot: &'a Snapshot, options: &CheckOptions, now: Time) -> Found<'a> {
+pub fn find<'a>(snapshot: &'a Snapshot, options: &'a CheckOptions, now: Time) -> Found<'a> {
     let mut by_check = Vec::new();
-    for &check in Check::ALL.iter().filter(|&&check| options.wants(check)) {
-        let found = match of_runs(snapshot, options, now, check) {
-            Some(found) => CheckFound::Runs { found, ordered: OnceCell::new() },
-            None => {
-                let mut findings = of_each(snapshot, options, now, check);
-                findings.sort_by_cached_key(|one| (one.account.clone(), one.number, one.since, one.evidence()));
-                CheckFound::Each(findings)
-            }
+    let mut wanted: Vec<Check> = Check::ALL.iter().copied().filter(|&check| options.wants(check)).collect();
+    let expiry = [Check::Expired, Check::Expiring];
+    if expiry.iter().all(|check| wanted.contains(check)) {
+        // One walk finds both.
+        wanted.retain(|check| !expiry.contains(check));
+        let (mut expired, mut expiring) = (NumbersFound::new(), NumbersFound::new());
+        let either = Filter { expires_after: None, ..expiring_filter(options, now) };
+        snapshot.held_numbers(&either, now, &mut |numbers| {
+            let found = if numbers.has_expired(now) { &mut expired } else { &mut expiring };
+            found.add(numbers);
+        });
+        by_check.extend(expiry.into_iter().zip([expired, expiring].map(CheckFound::Numbers)));
+    }
+    for check in wanted {
+        let mut found = NumbersFound::new();
+        let found = if of_rows(snapshot, options, now, check, &mut |numbers| found.add(numbers)) {
+            CheckFound::Numbers(found)
+        } else {
+            let mut findings = of_each(snapshot, options, now, check);
+            findings.sort_by_cached_key(|one| (one.account.clone(), one.number, one.since, one.evidence()));
+            CheckFound::Each(findings)
         };
         by_check.push((check, found));
     }
     by_check.sort_by_key(|(check, _)| *check);
-    Found { snapshot, now, by_check, ranks: snapshot.account_ranks() }
+    Found { snapshot, options, now, by_check }
 }
 
-/// The numbers that a check finds; `None` where its findings are not made of rows.
-fn of_runs(snapshot: &Snapshot, options: &CheckOptions, now: Time, check: Check) -> Option<Vec<HeldRun>> {
-    let account = options.account.as_ref().map(|account| account.as_str().into());
-    let of_account = Filter { account, assigned: Some(true), ..Filter::default() };
-    let mut runs = Vec::new();
+/// What a check that is a question to the index asks for.
+fn filter_of(options: &CheckOptions, now: Time, check: Check) -> Option<Filter> {
+    let expiring = expiring_filter(options, now);
+    match check {
+        Check::Expired => Some(Filter { expires_after: None, expires_before: Some(now.plus(1)), ..expiring }),
+        Check::Unrouted => {
+            let (status, routed) = (Some(Status::Active), Some(false));
+            Some(Filter { status, routed, expires_after: None, expires_before: None, ..expiring })
+        }
+        Check::Expiring => Some(expiring),
+        _ => None,
+    }
+}
+
+fn expiring_filter(options: &CheckOptions, now: Time) -> Filter {
+    Filter {
+        account: options.account.as_ref().map(|account| account.as_str().into()),
+        assigned: Some(true),
+        expires_after: Some(now),
+        expires_before: Some(now.plus(options.within).plus(1)),
+        ..Filter::default()
+    }
+}
+
+/// Hands over the numbers that a check finds, in order; `false` where its findings are
+/// not made of rows.
+fn of_rows<'a>(
+    snapshot: &'a Snapshot,
+    options: &CheckOptions,
+    now: Time,
+    check: Check,
+    take: &mut dyn FnMut(HeldNumbers<'a>),
+) -> bool {
+    if let Some(filter) = filter_of(options, now, check) {
+        snapshot.held_numbers(&filter, now, take);
+        return true;
+    }
     let wanted = options.account.as_ref().map(|account| snapshot.account_place(account));
-    let mut take = |run: HeldRun| {
-        if wanted.is_none_or(|wanted| wanted.is_some() && wanted == run.account) {
-            runs.push(run);
+    let take = &mut |numbers: HeldNumbers<'a>| {
+        if wanted.is_none_or(|wanted| wanted.is_some() && wanted == numbers.account()) {
+            take(numbers);
         }
     };
     match check {
-        Check::Expired => {
-            snapshot.held_runs(&Filter { expires_before: Some(now.plus(1)), ..of_account }, now, &mut take);
-        }
-        Check::Unrouted => {
-            let filter = Filter { status: Some(Status::Active), routed: Some(false), ..of_account };
-            snapshot.held_runs(&filter, now, &mut take);
-        }
-        Check::Expiring => {
-            let end = now.plus(options.within);
-            let filter = Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..of_account };
-            snapshot.held_runs(&filter, now, &mut take);
-        }
-        Check::NoDestination => snapshot.without_destination(now, &mut take),
-        Check::ArchivedRoute => snapshot.routed_to_archived(&mut take),
-        Check::DoubtfulNumber => snapshot.doubtful(&mut take),
-        Check::Suspended => snapshot.suspended_since(now.plus(-options.suspended_for), &mut take),
-        Check::NoActiveNumber | Check::Vanished | Check::Appeared | Check::Idle => return None,
+        Check::NoDestination => snapshot.without_destination(now, take),
+        Check::ArchivedRoute => snapshot.routed_to_archived(take),
+        Check::DoubtfulNumber => snapshot.doubtful(take),
+        Check::Suspended => snapshot.suspended_since(now.plus(-options.suspended_for), take),
+        _ => return false,
     }
-    Some(runs)
+    true
 }
 
 /// What the other checks find, in no order.
@@ -484,12 +552,12 @@ fn idle(snapshot: &Snapshot, options: &CheckOptions, now: Time, findings: &mut V
 }
 
 /// What a month costs of the findings that `idle` made, by currency.
-pub fn savings<'a>(snapshot: &Snapshot, findings: impl IntoIterator<Item = &'a Finding>, now: Time) -> Vec<Money> {
-    let mut sums: BTreeMap<Currency, Money> = BTreeMap::new();
+pub fn savings<'a>(snapshot: &Snapshot, findings: impl IntoIterator<Item = &'a Finding>, now: Time) -> Vec<Sum> {
+    let mut sums: BTreeMap<Currency, Sum> = BTreeMap::new();
     for number in findings.into_iter().filter(|one| one.check == Check::Idle).filter_map(|one| one.number) {
         let Some(cost) = snapshot.get(number, now).and_then(|row| row.cost()) else { continue };
-        let sum = sums.entry(cost.currency).or_insert(Money { minor: 0, ..cost });
-        sum.minor = sum.minor.saturating_add(cost.minor);
+        let sum = sums.entry(cost.currency).or_insert(Sum { minor: 0, currency: cost.currency });
+        sum.minor += i128::from(cost.minor);
     }
     sums.into_values().collect()
 }

@@ -34,6 +34,7 @@ mod output;
 mod partner;
 mod past;
 mod reference;
+mod refusal;
 mod route;
 mod routing;
 mod schedule;
@@ -43,7 +44,7 @@ mod upstream;
 mod user;
 mod webhook;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -143,7 +144,7 @@ enum Command {
     /// Test the mail server of the settings
     #[command(subcommand)]
     Mail(mail::Mail),
-    /// Read an inventory from a CSV, NDJSON or JSON file
+    /// Read an inventory from a CSV, NDJSON, JSON or .xlsx file, also packed with gzip
     Import(import::Import),
     /// Write a partner's inventory to stdout
     Export(Box<export::Export>),
@@ -185,7 +186,7 @@ enum Command {
     },
     /// Write the documentation as HTML files into a folder, which needs no server
     Manual {
-        /// The folder; it must exist
+        /// The folder; it is made if it does not exist
         folder: PathBuf,
         /// Write the reference pages of docs/reference instead, as Markdown
         #[arg(long, hide = true)]
@@ -228,6 +229,9 @@ pub enum CliError {
     Usage(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The reason has lines that point into the file.
+    #[error("the file {} is not usable:\n{reason}", path.display())]
+    ApplyFile { path: PathBuf, reason: String },
     /// A setting names something that is not there or cannot be used.
     #[error("{0}")]
     Settings(String),
@@ -285,6 +289,16 @@ fn opened(location: &Location, open: Open) -> Result<Arc<dyn store::Store>, CliE
     Ok(store::open(location, open)?)
 }
 
+/// The errors of a file that an option names, which is to be there: it is not the
+/// database of the settings, and a new one would not help.
+fn of_file(error: StoreError, what: &str, path: &Path) -> CliError {
+    match error {
+        StoreError::Missing { .. } => CliError::Other(format!("there is no {what} at {}", path.display())),
+        StoreError::Empty { .. } => CliError::Other(format!("{} is empty and no {what}", path.display())),
+        error => CliError::from(error).of(Location::Sqlite(path.to_owned())),
+    }
+}
+
 /// Where a database is, as somebody typed it.
 fn location(text: &str) -> Result<Location, CliError> {
     text.parse().map_err(CliError::Usage)
@@ -326,7 +340,7 @@ impl CliError {
     /// Whether the command line, the settings or what happened is at fault.
     fn outcome(&self) -> Outcome {
         match self {
-            CliError::Usage(_) => Outcome::Usage,
+            CliError::Usage(_) | CliError::ApplyFile { .. } => Outcome::Usage,
             CliError::Config(_)
             | CliError::Certificate(_)
             | CliError::Mail(_)
@@ -392,8 +406,13 @@ pub fn run() -> Outcome {
         Err(error) => {
             match &error {
                 // The settings are the reader's own, and their errors point into them.
-                CliError::Config(_) => output::notes(&format!("error: {}", output::reasons(&error))),
-                error => output::error(error),
+                CliError::Config(_) | CliError::ApplyFile { .. } => {
+                    output::notes(&format!("error: {}", output::reasons(&error)))
+                }
+                error => match refusal::text(error, &refusal::typed()) {
+                    Some(text) => output::refusal(&text),
+                    None => output::error(error),
+                },
             }
             error.outcome()
         }

@@ -40,6 +40,13 @@ pub enum ConfigError {
          routing.askers, such as [\"10.0.0.0/8\"]"
     )]
     NoAskers { face: &'static str, listen: SocketAddr },
+    #[error(
+        "{name} = {max} is less than twice follow.interval_ms = {interval}: a node would refuse what it is asked between \
+         two polls of the database; set it to {least} or more, or to 0, which refuses nothing"
+    )]
+    StaleBetweenPolls { name: &'static str, max: u64, interval: u64, least: u64 },
+    #[error("the environment variable RUST_LOG cannot be used: {reason}")]
+    Environment { reason: String },
 }
 
 /// A whole number of `MIN` or more. It is checked as it is read, so that what
@@ -62,10 +69,45 @@ impl<const MIN: usize> From<usize> for AtLeast<MIN> {
 
 impl<'de, const MIN: usize> Deserialize<'de> for AtLeast<MIN> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match usize::deserialize(deserializer)? {
-            number if number >= MIN => Ok(AtLeast(number)),
-            _ => Err(serde::de::Error::custom(format!("must be {MIN} or more"))),
-        }
+        deserializer.deserialize_i64(AtLeastVisitor)
+    }
+}
+
+struct AtLeastVisitor<const MIN: usize>;
+
+impl<const MIN: usize> serde::de::Visitor<'_> for AtLeastVisitor<MIN> {
+    type Value = AtLeast<MIN>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a whole number, {MIN} or more")
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<AtLeast<MIN>, E> {
+        let found = serde::de::Unexpected::Signed(number);
+        let fits = usize::try_from(number).ok().filter(|&number| number >= MIN);
+        fits.map(AtLeast).ok_or_else(|| E::invalid_value(found, &self))
+    }
+}
+
+/// Types of numbers, as the reader of a file names them, and what people call them.
+const NUMBER_TYPES: [(&str, &str); 6] = [
+    ("expected u16", "expected a whole number from 0 to 65535"),
+    ("expected u32", "expected a whole number from 0 to 4294967295"),
+    ("expected u64", "expected a whole number, 0 or more"),
+    ("expected usize", "expected a whole number, 0 or more"),
+    ("expected i64", "expected a whole number"),
+    ("expected f64", "expected a number"),
+];
+
+/// What is wrong with a file of settings, in words for people.
+fn explain(error: &toml::de::Error) -> String {
+    let text = of_toml(&error.to_string());
+    // The words are at the end; the file's own lines stay as they are.
+    let (lines, message) = text.rsplit_once('\n').map_or(("", &*text), |(lines, message)| (lines, message));
+    let named = NUMBER_TYPES.iter().find_map(|(rust, words)| message.strip_suffix(rust).map(|start| (start, words)));
+    match named {
+        Some((start, words)) => format!("{lines}\n{start}{words}"),
+        None => text,
     }
 }
 
@@ -658,11 +700,29 @@ impl Config {
             let text =
                 std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
             let said: Partial = toml::from_str(&text)
-                .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: of_toml(&error.to_string()) })?;
+                .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: explain(&error) })?;
             config.overlay(said);
         }
         config.routing.check()?;
+        config.check_ages()?;
         Ok(config)
+    }
+
+    /// Refuses maximum ages that a healthy node exceeds between two polls.
+    fn check_ages(&self) -> Result<(), ConfigError> {
+        let interval = Duration::from(self.follow.interval_ms).as_millis() as u64;
+        // A poll that is late once is no fault.
+        let least_ms = interval.saturating_mul(2);
+        let stale_max = Duration::from(self.routing.stale_max_ms).as_millis() as u64;
+        for (name, max, unit_ms) in
+            [("routing.stale_max_ms", stale_max, 1), ("follow.stale_keys_max", self.follow.stale_keys_max, 1_000)]
+        {
+            let least = least_ms.div_ceil(unit_ms);
+            if max > 0 && max < least {
+                return Err(ConfigError::StaleBetweenPolls { name, max, interval, least });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -737,6 +797,54 @@ mod tests {
         assert_eq!(settings.stale_max, Some(Duration::from_millis(500)));
         assert_eq!(settings.default_country.map(|country| country.code().to_owned()).as_deref(), Some("IN"));
         assert_eq!(Config::default().routing.settings(), routing::RoutingSettings::default());
+    }
+
+    #[test]
+    fn a_maximum_age_is_longer_than_the_time_between_polls() {
+        for (text, expected) in [
+            ("[routing]\nstale_max_ms = 1\n", Some(("routing.stale_max_ms = 1 is", "follow.interval_ms = 50"))),
+            ("[routing]\nstale_max_ms = 99\n", Some(("= 99 is", "set it to 100 or more, or to 0"))),
+            ("[routing]\nstale_max_ms = 100\n", None),
+            ("[routing]\nstale_max_ms = 1000\n[follow]\ninterval_ms = 5000\n", Some(("= 1000 is", "to 10000 or more"))),
+            ("[follow]\nstale_keys_max = 1\ninterval_ms = 700\n", Some(("stale_keys_max = 1 is", "to 2 or more"))),
+            ("[follow]\nstale_keys_max = 10\ninterval_ms = 5000\n", None),
+            ("[follow]\ninterval_ms = 5000\n", None),
+        ] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("rollcall.toml");
+            std::fs::write(&path, text).expect("written");
+            let error = Config::load(Some(&path)).err().map(|error| error.to_string());
+            match (&error, expected) {
+                (None, None) => {}
+                (Some(error), Some((one, other))) if error.contains(one) && error.contains(other) => {}
+                _ => panic!("{text}: {error:?}"),
+            }
+        }
+    }
+
+    /// Every setting that is a whole number, by the type that it has: the reader's names of
+    /// types are nobody's words.
+    #[test]
+    fn whole_numbers_are_explained_without_names_of_types() {
+        let defaults: toml::Table = toml::from_str(DEFAULTS).expect("well formed");
+        let mut checked = 0;
+        for (section, settings) in defaults.iter().filter_map(|(name, value)| Some((name, value.as_table()?))) {
+            for (name, _) in settings.iter().filter(|(_, value)| value.is_integer()) {
+                for value in ["-1", "\"x\""] {
+                    let text = format!("[{section}]\n{name} = {value}\n");
+                    check_refused(&text, &["line 2", name, value.trim_matches('"')]);
+                    let error = toml::from_str::<Partial>(&text).err().map(|error| explain(&error)).expect("refused");
+                    let types = ["usize", "i64", "u64", "u32", "u16"];
+                    assert!(!types.iter().any(|name| error.contains(name)), "{error}");
+                    assert!(error.contains("whole number") || error.contains("480 or 410"), "{error}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 40, "{checked}");
+        check_refused("[routing]\nstale_max_ms = -1\n", &["line 2", "stale_max_ms = -1", "a whole number, 0 or more"]);
+        check_refused("[http]\nconnections_max = 0\n", &["`0`, expected a whole number, 1 or more"]);
+        check_refused("[mail]\nport = 70000\n", &["`70000`, expected a whole number from 0 to 65535"]);
     }
 
     #[test]

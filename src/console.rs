@@ -7,6 +7,7 @@
 //! exist; names are always escaped.
 //! Deliberately absent: rules about numbers, SQL, anything from another site.
 
+mod address;
 mod bulk;
 mod changes;
 mod chart;
@@ -62,6 +63,7 @@ use parking_lot::Mutex;
 use crate::domain::user::Role;
 use crate::domain::{PartnerKey, Time, UserId};
 use crate::http::App;
+use address::AddressWords;
 pub use door::{Guard, Posted};
 use gate::Person;
 use page::{PageResult, Trouble, redirect};
@@ -129,9 +131,12 @@ pub fn router(app: Arc<App>) -> Router {
         names: Mutex::default(),
     });
     let mut router = Router::new();
-    for (path, handler) in looks() {
+    for (path, words, handler) in looks() {
+        // Assets have the build in their address, and what is nowhere reads nothing.
         let asset = path.contains('.') && !path.contains('{');
         let handler = if asset { handler } else { handler.route_layer(from_fn(gate::apart)) };
+        let read = from_fn_with_state((console.clone(), words), address::read_whole);
+        let handler = if asset || path.contains("{*") { handler } else { handler.route_layer(read) };
         router = router.route(path, handler);
     }
     for (posted, handler) in posts() {
@@ -141,7 +146,7 @@ pub fn router(app: Arc<App>) -> Router {
         let handler = if !apart { handler } else { handler.route_layer(from_fn(gate::apart)) };
         let door = from_fn_with_state((console.clone(), posted), door::form);
         router = router.route(posted.path, handler.route_layer(door));
-        if !looks().iter().any(|(path, _)| *path == posted.path) {
+        if !looks().iter().any(|(path, ..)| *path == posted.path) {
             router = router.route(posted.path, get(door::to_page).with_state(posted));
         }
     }
@@ -154,64 +159,68 @@ pub fn router(app: Arc<App>) -> Router {
 
 type Handler = MethodRouter<Arc<Console>>;
 
-/// Every address that is looked at.
-fn looks() -> Vec<(&'static str, Handler)> {
+/// Every address that is looked at, with the words that its page reads.
+fn looks() -> Vec<(&'static str, AddressWords, Handler)> {
+    use address::words::*;
+
     vec![
-        ("/", get(start)),
-        ("/console", get(start)),
-        ("/console/", get(start)),
-        ("/console/sign-in", get(sign_in::form)),
-        ("/console/code", get(sign_in::code_form)),
-        ("/console/set-up/{link}", get(sign_in::set_up_form)),
-        ("/console/me", get(me::page)),
-        ("/console/platform", get(platform::page)),
-        ("/console/administrators", get(users::administrators)),
-        ("/console/p/{partner}", get(overview::page)),
-        ("/console/p/{partner}/keys", get(keys::list)),
-        ("/console/p/{partner}/users", get(users::list)),
-        ("/console/p/{partner}/settings", get(settings::page)),
-        ("/console/p/{partner}/numbers", get(numbers::list)),
-        ("/console/p/{partner}/numbers/bulk", get(bulk::back)),
-        ("/console/p/{partner}/numbers/bulk/preview", get(bulk::back)),
-        ("/console/p/{partner}/numbers/export", get(export::csv)),
-        ("/console/p/{partner}/numbers/{number}", get(number::page)),
-        ("/console/p/{partner}/search", get(search::page)),
-        ("/console/p/{partner}/customers", get(customers::list)),
-        ("/console/p/{partner}/customers/{id}", get(customers::page)),
-        ("/console/p/{partner}/applications", get(routes::applications)),
-        ("/console/p/{partner}/applications/{id}", get(routes::application)),
-        ("/console/p/{partner}/trunks", get(routes::trunks)),
-        ("/console/p/{partner}/trunks/{id}", get(routes::trunk)),
-        ("/console/p/{partner}/jobs", get(jobs::list)),
-        ("/console/p/{partner}/jobs/{id}", get(jobs::page)),
-        ("/console/p/{partner}/jobs/{id}/rows.csv", get(jobs::rows_csv)),
-        ("/console/p/{partner}/import", get(imports::start)),
-        ("/console/p/{partner}/import/sample.csv", get(imports::sample)),
-        ("/console/p/{partner}/import/{id}", get(imports::page)),
-        ("/console/p/{partner}/import/{id}/rejects.csv", get(imports::rejects)),
-        ("/console/p/{partner}/import/{id}/cautions.csv", get(imports::cautions)),
-        ("/console/p/{partner}/changes", get(changes::list)),
-        ("/console/p/{partner}/changes/{version}", get(changes::page)),
-        ("/console/p/{partner}/checks", get(checks::list)),
-        ("/console/p/{partner}/checks/schedules", get(schedules::list)),
-        ("/console/p/{partner}/checks/schedules/{id}", get(schedules::page)),
-        ("/console/p/{partner}/checks/webhooks", get(webhooks::list)),
-        ("/console/p/{partner}/checks/webhooks/{id}", get(webhooks::page)),
-        ("/console/p/{partner}/costs", get(costs::page)),
-        ("/console/p/{partner}/costs.csv", get(costs::csv)),
-        ("/console/p/{partner}/costs/invoice", get(costs::invoice)),
-        ("/console/p/{partner}/costs/trend", get(trend::page)),
-        (costs::PAPER, get(async || asset(costs::style(), "text/css; charset=utf-8"))),
+        ("/", &[], get(start)),
+        ("/console", &[], get(start)),
+        ("/console/", &[], get(start)),
+        ("/console/sign-in", &[BACK, FORM], get(sign_in::form)),
+        ("/console/code", &[BACK], get(sign_in::code_form)),
+        ("/console/set-up/{link}", &[], get(sign_in::set_up_form)),
+        ("/console/me", &[], get(me::page)),
+        ("/console/platform", &[], get(platform::page)),
+        ("/console/administrators", &[BEFORE], get(users::administrators)),
+        ("/console/p/{partner}", &[], get(overview::page)),
+        ("/console/p/{partner}/keys", &[], get(keys::list)),
+        ("/console/p/{partner}/users", &[BEFORE], get(users::list)),
+        ("/console/p/{partner}/settings", &[], get(settings::page)),
+        ("/console/p/{partner}/numbers", &[Q, PAGE, PER_PAGE, NEW, NUMBER, FILTERS], get(numbers::list)),
+        ("/console/p/{partner}/numbers/bulk", &[], get(bulk::back)),
+        ("/console/p/{partner}/numbers/bulk/preview", &[], get(bulk::back)),
+        ("/console/p/{partner}/numbers/export", &[Q, FOR, FILTERS], get(export::csv)),
+        ("/console/p/{partner}/numbers/{number}", &[DO], get(number::page)),
+        ("/console/p/{partner}/search", &[Q, KIND, ACCOUNT, PART], get(search::page)),
+        ("/console/p/{partner}/customers", &[Q, ARCHIVED, PAGE, NEW, NUMBER], get(customers::list)),
+        ("/console/p/{partner}/customers/{id}", &[], get(customers::page)),
+        ("/console/p/{partner}/applications", &[Q, ARCHIVED, PAGE, NEW], get(routes::applications)),
+        ("/console/p/{partner}/applications/{id}", &[], get(routes::application)),
+        ("/console/p/{partner}/trunks", &[Q, ARCHIVED, PAGE, NEW], get(routes::trunks)),
+        ("/console/p/{partner}/trunks/{id}", &[], get(routes::trunk)),
+        ("/console/p/{partner}/jobs", &[PAGE], get(jobs::list)),
+        ("/console/p/{partner}/jobs/{id}", &[RESULT, PAGE], get(jobs::page)),
+        ("/console/p/{partner}/jobs/{id}/rows.csv", &[RESULT, RAW], get(jobs::rows_csv)),
+        ("/console/p/{partner}/import", &[], get(imports::start)),
+        ("/console/p/{partner}/import/sample.csv", &[], get(imports::sample)),
+        ("/console/p/{partner}/import/{id}", &[], get(imports::page)),
+        ("/console/p/{partner}/import/{id}/rejects.csv", &[RAW], get(imports::rejects)),
+        ("/console/p/{partner}/import/{id}/cautions.csv", &[RAW], get(imports::cautions)),
+        ("/console/p/{partner}/changes", &[CHANGE, WHO, ACCOUNT, DAY, FROM, TO, BEFORE, JOBS_SEEN], get(changes::list)),
+        ("/console/p/{partner}/changes/{version}", &[PAGE], get(changes::page)),
+        ("/console/p/{partner}/checks", &[CHECK, ACCOUNT, ACKNOWLEDGED, IDLE_FOR, PAGE, SEEN], get(checks::list)),
+        ("/console/p/{partner}/checks/schedules", &[NEW], get(schedules::list)),
+        ("/console/p/{partner}/checks/schedules/{id}", &[], get(schedules::page)),
+        ("/console/p/{partner}/checks/webhooks", &[], get(webhooks::list)),
+        ("/console/p/{partner}/checks/webhooks/{id}", &[PAGE, DELIVERY, RESENT], get(webhooks::page)),
+        ("/console/p/{partner}/costs", &[MONTH, ACCOUNT, PRORATION, CURRENCY, PAGE], get(costs::page)),
+        ("/console/p/{partner}/costs.csv", &[MONTH, ACCOUNT, PRORATION, CURRENCY, RAW], get(costs::csv)),
+        ("/console/p/{partner}/costs/invoice", &[MONTH, ACCOUNT, PRORATION, CURRENCY], get(costs::invoice)),
+        ("/console/p/{partner}/costs/trend", &[], get(trend::page)),
+        (costs::PAPER, &[], get(async || asset(costs::style(), "text/css; charset=utf-8"))),
         (
             "/console/style.css",
+            &[],
             get(async || asset(include_str!("console/assets/style.css"), "text/css; charset=utf-8")),
         ),
         (
             "/console/script.js",
+            &[],
             get(async || asset(include_str!("console/assets/script.js"), "text/javascript; charset=utf-8")),
         ),
-        ("/console/icon.svg", get(async || asset(include_str!("console/assets/icon.svg"), "image/svg+xml"))),
-        ("/console/{*rest}", get(nothing)),
+        ("/console/icon.svg", &[], get(async || asset(include_str!("console/assets/icon.svg"), "image/svg+xml"))),
+        ("/console/{*rest}", &[], get(nothing)),
     ]
 }
 
@@ -294,7 +303,7 @@ fn posts() -> Vec<(Posted, Handler)> {
 
 /// The addresses of [`looks`] and the forms of [`posts`], for tests.
 pub fn addresses() -> (Vec<&'static str>, Vec<Posted>) {
-    let looks = looks().into_iter().map(|(path, _)| path).collect();
+    let looks = looks().into_iter().map(|(path, ..)| path).collect();
     (looks, posts().into_iter().map(|(posted, _)| posted).collect())
 }
 

@@ -31,8 +31,6 @@ use crate::service::Replica;
 use crate::service::replica::routing::RouteRequest;
 use crate::trace;
 
-pub use sip::deployment_secret;
-
 /// For how long calls are answered after the process was asked to end, so that
 /// proxies see the 503 to their OPTIONS first.
 pub const DRAIN: Duration = Duration::from_secs(2);

@@ -80,7 +80,7 @@ use told::{ResponseMeta, TOLD};
 
 pub const X_AUTH_ID: HeaderName = HeaderName::from_static("x-auth-id");
 pub const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

@@ -69,11 +69,12 @@ pub const SHEET_ROWS_MAX: u64 = 1_048_576;
 /// The deepest a JSON row can be nested.
 pub const DEPTH_MAX: usize = 64;
 
-/// The most characters the name of a region can have.
-pub const REGION_CHARS_MAX: usize = 100;
+/// The most tags of a number that are read: more than a new one can have, because
+/// numbers were stored before there was a limit.
+pub const TAGS_READ_MAX: usize = 1_000;
 
-/// The most tags on one number, and the most characters of one tag.
-pub use crate::domain::number::{TAG_CHARS_MAX, TAGS_MAX};
+/// The most characters of one tag.
+pub use crate::domain::number::TAG_CHARS_MAX;
 
 /// What the caller knows of a file that the file does not say.
 #[derive(Clone, Debug)]
@@ -334,7 +335,7 @@ pub enum IntakeError {
     NoNumberColumn { columns: Vec<String>, headless: bool },
     #[error("the file's lines end in a carriage return alone; save it with ordinary line ends")]
     LineEnds,
-    #[error("columns {first:?} and {second:?} both say {field}; ignore one of them with --map '{second}=-'")]
+    #[error("columns {first:?} and {second:?} both say {field}; {}", not_both(first, second))]
     ColumnTwice { field: Field, first: String, second: String },
     #[error(
         "column {column:?} begins a block, and no column ends it; name the end with --map COLUMN=number_end, or say with --map '{column}=number' that each is one number"
@@ -360,6 +361,15 @@ pub enum IntakeError {
     QuoteOpen { line: u64 },
     #[error("not JSON at line {line}, column {column}: {problem}")]
     Json { line: u64, column: u64, problem: String },
+}
+
+/// How to read one of two columns. `--map` finds columns by their names, as people write
+/// them, so it cannot tell those apart that have the same.
+fn not_both(first: &str, second: &str) -> String {
+    match field::folded(first) == field::folded(second) {
+        true => "rename one of them in the file".to_owned(),
+        false => format!("ignore one of them with --map '{second}=-'"),
+    }
 }
 
 fn no_number_column(columns: &[String], headless: bool) -> String {

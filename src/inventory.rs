@@ -138,6 +138,40 @@ pub struct HeldRun {
     pub count: u32,
 }
 
+/// Numbers that follow each other in the inventory and say the same. How many they are
+/// is known before they are read.
+pub struct HeldNumbers<'a> {
+    snapshot: &'a Snapshot,
+    leaf: &'a Leaf,
+    rows: Range<usize>,
+}
+
+impl<'a> HeldNumbers<'a> {
+    pub fn count(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Whether they have an expiry that is over at `now`.
+    pub fn has_expired(&self, now: Time) -> bool {
+        let end = self.leaf.expires_at.value(self.leaf.stretch(self.rows.start));
+        end != rows::NEVER && end <= now.seconds()
+    }
+
+    /// The place of the account that holds them, in [`Snapshot::account_ranks`].
+    pub fn account(&self) -> Option<u32> {
+        let stretch = self.leaf.stretch(self.rows.start);
+        let profile = self.snapshot.profile(Index::at(self.leaf.profiles.value(stretch) as usize));
+        profile.account.get().filter(|_| profile.state.held()).map(|at| at as u32)
+    }
+
+    /// The numbers, in order.
+    pub fn runs(self) -> impl Iterator<Item = HeldRun> + 'a {
+        let account = self.account();
+        let runs = self.leaf.number_runs(self.rows);
+        runs.map(move |(first, rows)| HeldRun { account, first, count: rows.len() as u32 })
+    }
+}
+
 /// One answer to a list question.
 pub struct Selection<'a> {
     /// How many rows match, exactly, on all pages together.
@@ -664,19 +698,19 @@ impl Snapshot {
     }
 
     /// The numbers that the filter lets through, in order.
-    pub fn held_runs(&self, filter: &Filter, now: Time, take: &mut dyn FnMut(HeldRun)) {
-        select::stretches(self, filter, now, &mut |leaf, rows| self.hold(leaf, rows, take));
+    pub fn held_numbers<'a>(&'a self, filter: &Filter, now: Time, take: &mut dyn FnMut(HeldNumbers<'a>)) {
+        select::stretches(self, filter, now, &mut |leaf, rows| take(self.held(leaf, rows)));
     }
 
     /// The numbers that are probably not what was meant (`plan::doubt`), in order. Each
     /// leaf is gone through once and remembers them.
-    pub fn doubtful(&self, take: &mut dyn FnMut(HeldRun)) {
+    pub fn doubtful<'a>(&'a self, take: &mut dyn FnMut(HeldNumbers<'a>)) {
         for (leaf, rows) in self.rows.doubtful() {
             for rows in rows.chunk_by(|a, b| a + 1 == *b) {
                 let (mut from, end) = (usize::from(rows[0]), usize::from(rows[0]) + rows.len());
                 while from < end {
                     let to = leaf.rows_of(leaf.stretch(from)).end.min(end);
-                    self.hold(leaf, from..to, take);
+                    take(self.held(leaf, from..to));
                     from = to;
                 }
             }
@@ -684,16 +718,16 @@ impl Snapshot {
     }
 
     /// The held numbers whose application or trunk is archived, in order.
-    pub fn routed_to_archived(&self, take: &mut dyn FnMut(HeldRun)) {
+    pub fn routed_to_archived<'a>(&'a self, take: &mut dyn FnMut(HeldNumbers<'a>)) {
         self.stretches_with(|profile| self.is_archived(profile), |_| true, &mut |leaf, stretch| {
-            self.hold(leaf, leaf.rows_of(stretch), take);
+            take(self.held(leaf, leaf.rows_of(stretch)));
         });
     }
 
     /// The active numbers that have an application and whose calls have no
     /// destination, in order; none while no application and no trunk has one, since
     /// calls are then routed elsewhere.
-    pub fn without_destination(&self, now: Time, take: &mut dyn FnMut(HeldRun)) {
+    pub fn without_destination<'a>(&'a self, now: Time, take: &mut dyn FnMut(HeldNumbers<'a>)) {
         let known = |destinations: &Destinations| !destinations.is_empty();
         let any = self.applications.iter().any(|one| known(&one.destinations))
             || self.trunks.iter().any(|one| known(&one.destinations));
@@ -710,35 +744,33 @@ impl Snapshot {
         self.stretches_with(lacks, |_| true, &mut |leaf, stretch| {
             let end = leaf.expires_at.value(stretch);
             if end == rows::NEVER || end > now.seconds() {
-                self.hold(leaf, leaf.rows_of(stretch), take);
+                take(self.held(leaf, leaf.rows_of(stretch)));
             }
         });
     }
 
     /// The numbers that are suspended at least since `latest`, in order.
-    pub fn suspended_since(&self, latest: Time, take: &mut dyn FnMut(HeldRun)) {
+    pub fn suspended_since<'a>(&'a self, latest: Time, take: &mut dyn FnMut(HeldNumbers<'a>)) {
         let suspended = |profile: &Profile| profile.state == State::Suspended;
         self.stretches_with(suspended, |dates| dates.since.0 <= latest.seconds(), &mut |leaf, stretch| {
             if leaf.since.value(stretch) <= latest.seconds() {
-                self.hold(leaf, leaf.rows_of(stretch), take);
+                take(self.held(leaf, leaf.rows_of(stretch)));
             }
         });
     }
 
-    /// Hands over some rows of a leaf, which say the same.
-    fn hold(&self, leaf: &Leaf, rows: Range<usize>, take: &mut dyn FnMut(HeldRun)) {
-        let profile = self.profile(Index::at(leaf.profiles.value(leaf.stretch(rows.start)) as usize));
-        let account = profile.account.get().filter(|_| profile.state.held()).map(|at| at as u32);
-        leaf.number_runs(rows).for_each(|(first, rows)| take(HeldRun { account, first, count: rows.len() as u32 }));
+    /// Some rows of a leaf, which say the same.
+    fn held<'a>(&'a self, leaf: &'a Leaf, rows: Range<usize>) -> HeldNumbers<'a> {
+        HeldNumbers { snapshot: self, leaf, rows }
     }
 
     /// The stretches whose profile is wanted, of the leaves that may have one by their
     /// dates.
-    fn stretches_with(
-        &self,
+    fn stretches_with<'a>(
+        &'a self,
         wanted: impl Fn(&Profile) -> bool,
         may_have: impl Fn(&LeafDates) -> bool,
-        take: &mut dyn FnMut(&Leaf, usize),
+        take: &mut dyn FnMut(&'a Leaf, usize),
     ) {
         let mut fits = vec![false; self.profiles.places()];
         for (at, profile) in self.profiles.iter() {
@@ -840,14 +872,13 @@ impl Snapshot {
 
     /// What held numbers cost a month: per account, in the order of `accounts`,
     /// how many and how much in each currency.
-    pub fn rental(&self) -> Vec<BTreeMap<Currency, (u64, i64)>> {
-        let mut rental: Vec<BTreeMap<Currency, (u64, i64)>> = vec![BTreeMap::new(); self.accounts.places()];
+    pub fn rental(&self) -> Vec<BTreeMap<Currency, (u64, i128)>> {
+        let mut rental: Vec<BTreeMap<Currency, (u64, i128)>> = vec![BTreeMap::new(); self.accounts.places()];
         for (_, profile, rows) in self.profiles.uses() {
             if let (true, Some(at), Some(cost)) = (profile.state.held(), profile.account.get(), profile.cost) {
                 let (numbers, minor) = rental[at].entry(cost.currency).or_default();
                 *numbers += rows;
-                let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-                *minor = minor.saturating_add(cost.minor.saturating_mul(rows));
+                *minor += i128::from(cost.minor) * i128::from(rows);
             }
         }
         self.accounts.taken(rental)

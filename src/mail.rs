@@ -196,7 +196,7 @@ impl Mailer {
                 });
             }
         };
-        told(&format!("it took the letter: {answer}"));
+        told(&format!("it accepted the email: {answer}"));
         // It has the letter; how it says goodbye changes nothing.
         let _ = connection.quit();
         Ok(())

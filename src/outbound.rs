@@ -114,9 +114,13 @@ impl Outbound {
     /// What is wrong with an address as it stands, without looking it up.
     pub fn check(&self, url: &str) -> Result<(), &'static str> {
         let target = Endpoint::parse(url)?;
-        match target.host.parse::<IpAddr>() {
-            Ok(literal) if !address::permitted(literal, &self.allow) => Err("must not be a private or special address"),
-            Ok(_) | Err(_) => Ok(()),
+        let literals = match target.host.parse::<IpAddr>() {
+            Ok(literal) => vec![literal],
+            Err(_) => address::of_name(&target.host),
+        };
+        match literals.is_empty() || literals.iter().any(|&literal| address::permitted(literal, &self.allow)) {
+            true => Ok(()),
+            false => Err("must not be a private or special address, or a name of this machine"),
         }
     }
 
@@ -451,8 +455,11 @@ mod tests {
         check_url("https://8.8.8.8/", Ok(()));
         check_url("https://[2606:4700::1111]/", Ok(()));
         check_url("https://10.1.2.3/", Ok(()));
-        // Where a name leads is seen when it is looked up.
-        check_url("https://localhost/", Ok(()));
+        // Where another name leads is seen when it is looked up.
+        for name in ["localhost", "LocalHost.", "a.localhost"] {
+            check_url(&format!("https://{name}/"), Err("this machine"));
+        }
+        check_url("https://localhost.example/", Ok(()));
         for (url, part) in [
             ("http://example.com/", "https"),
             ("ftp://example.com/", "https"),

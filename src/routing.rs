@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::domain::destination::fnv;
 use crate::domain::number::words;
-use crate::domain::{Country, Destination, E164, State, Time};
+use crate::domain::{Country, Destination, E164, RouteKind, State, Time};
 use crate::inventory::NumberRef;
 
 pub use called::called_number;
@@ -140,11 +140,34 @@ pub fn judge(row: NumberRef<'_>, now: Time) -> (Case, &[Destination]) {
 /// The destinations of a number: its application's; if that has none, its
 /// trunk's.
 pub fn destinations(row: NumberRef<'_>) -> &[Destination] {
+    let lists = destination_lists(row).map(|(_, list)| list);
+    lists.into_iter().find(|list| !list.is_empty()).unwrap_or_default()
+}
+
+/// The lists that a number's destinations may be in: the first that is not empty counts.
+fn destination_lists(row: NumberRef<'_>) -> [(RouteKind, &[Destination]); 2] {
     let of_application = row.application().map(|one| one.destinations.as_slice()).unwrap_or_default();
-    match of_application {
-        [] => row.trunk().map(|one| one.destinations.as_slice()).unwrap_or_default(),
-        own => own,
-    }
+    let of_trunk = row.trunk().map(|one| one.destinations.as_slice()).unwrap_or_default();
+    [(RouteKind::Application, of_application), (RouteKind::Trunk, of_trunk)]
+}
+
+/// Whether a call to a number goes to the destinations of its application or of its
+/// trunk, or would if that had one that is on.
+pub fn uses(row: NumberRef<'_>, kind: RouteKind, now: Time) -> bool {
+    let has_route = match judge(row, now).0 {
+        Case::NoDestination | Case::DestinationsOff | Case::Routed => true,
+        Case::NotANumber
+        | Case::Unknown
+        | Case::Unassigned
+        | Case::PartnerSuspended
+        | Case::Expired
+        | Case::Suspended
+        | Case::Unrouted
+        | Case::RowUnreadable
+        | Case::NotReady => false,
+    };
+    let mut before = destination_lists(row).into_iter().take_while(|(of, _)| *of != kind);
+    has_route && before.all(|(_, list)| list.is_empty())
 }
 
 /// The most destinations that an answer names.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use self::verbs::numbers::Expected;
 use crate::domain::change::Edit;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::{
@@ -115,6 +116,11 @@ impl DraftError for ServiceError {
             refusal => Err(refusal),
         }
     }
+}
+
+/// What stands for a partner's own quarantine, or for having none, where a form expects it.
+pub fn quarantine_tag(setting: Option<&Setting>) -> u64 {
+    verbs::entities::state_tag(&setting.and_then(Setting::quarantine))
 }
 
 fn describe(errors: &[FieldError]) -> String {
@@ -317,6 +323,8 @@ pub struct Service {
     /// Where the request came from, for the audit trail.
     from: Option<IpAddr>,
     retry: Option<Retry>,
+    /// What the caller knows of the entity or the number that a verb changes.
+    expected: Expected,
     /// Say what would happen, and do nothing.
     dry_run: bool,
     /// The time of these verbs, if it is not the clock's.
@@ -328,7 +336,7 @@ impl Service {
         let quarantine = Arc::new(Quarantine { default_days: 90, ..Quarantine::default() });
         let hooks = Arc::new(background::webhooks::Hooks::new(background::webhooks::WebhookSettings::default()));
         let leases = background::lease::Leases::of_server(store.clone());
-        let (replica, destinations, request_id, from, retry, at) = Default::default();
+        let (replica, destinations, request_id, from, retry, expected, at) = Default::default();
         Service {
             store,
             replica,
@@ -343,6 +351,7 @@ impl Service {
             request_id,
             from,
             retry,
+            expected,
             dry_run: false,
             at,
         }
@@ -392,6 +401,15 @@ impl Service {
     /// The same verbs, asked for by somebody else.
     pub fn asked(&self, actor: Actor, request_id: Option<String>, retry: Option<Retry>) -> Service {
         Service { actor, request_id, retry, ..self.clone() }
+    }
+
+    /// The same verbs, refused where what they change is in another state.
+    pub fn expecting(self, expected: Expected) -> Service {
+        Service { expected, ..self }
+    }
+
+    pub fn expected(&self) -> &Expected {
+        &self.expected
     }
 
     /// The same verbs, asked for from an address.
@@ -820,6 +838,7 @@ impl Service {
     pub fn quarantine_choose(&self, key: PartnerKey, chosen: Option<&Quarantine>) -> Result<Done<()>, ServiceError> {
         self.write(WriteTarget::Partner(key), Verb::SettingsEdit, |transaction| {
             let before = transaction.setting(setting::QUARANTINE)?;
+            self.expected.check("setting", setting::QUARANTINE, quarantine_tag(before.as_ref()))?;
             if before.as_ref().and_then(Setting::quarantine) == chosen {
                 return Ok(());
             }

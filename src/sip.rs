@@ -16,7 +16,7 @@ mod text;
 #[cfg(test)]
 mod torture;
 
-pub use answer::{ANSWER_EXTRA_MAX, NodeSecret, SipAnswer, destination, write};
+pub use answer::{ANSWER_EXTRA_MAX, SipAnswer, TagSeed, destination, write};
 pub use message::{
     DATAGRAM_MAX, HEADERS_MAX, Method, Request, RequestFault, Scheme, Silence, Uri, VIAS_MAX, Via, read, status,
 };

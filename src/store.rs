@@ -44,6 +44,7 @@ pub use self::net_change::NetChangeTable;
 pub use self::own_entries::WholeEntry;
 use crate::domain::change::Digest;
 use crate::domain::runs::runs as runs_of;
+use crate::domain::shown::quoted;
 use crate::domain::{
     Account, AccountId, Acknowledgement, Actor, Application, ApplicationId, Dates, E164, EntityChange, KeptDigest, Key,
     KeyId, NumberChange, NumberRun, Partner, PartnerId, PartnerKey, Record, RowDigest, RunChange, Setting, Time, Trunk,
@@ -110,7 +111,7 @@ pub enum StoreError {
         "the database {database} is at schema {found}, newer than this program knows ({known}); use a newer rollcall"
     )]
     Newer { database: String, found: i64, known: i64 },
-    #[error("another writer has held the database for too long; try again")]
+    #[error("another writer or reader has held the database for too long; try again")]
     Busy,
     #[error("the disk that holds the database is full")]
     Full,
@@ -700,7 +701,10 @@ impl std::str::FromStr for Location {
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
                 Ok(Location::Postgres(Box::new(text.parse()?)))
             }
-            // It may have a password, so it is not said again.
+            // What may have a password is not said again.
+            _ if !text.contains(['@', '=']) => {
+                Err(format!("{} is not a database; write sqlite:PATH or postgres://USER@HOST/DATABASE", quoted(text)))
+            }
             _ => Err("this is not a database; write sqlite:PATH or postgres://USER@HOST/DATABASE".to_owned()),
         }
     }
@@ -731,6 +735,15 @@ pub fn lost_log(location: &Location) -> Option<String> {
     match location {
         Location::Sqlite(path) => sqlite::lost_log(path),
         Location::Postgres(_) => None,
+    }
+}
+
+/// Whether a server of this user could write a database that is there. Nothing is
+/// changed. A database of several servers says so itself when it is written.
+pub fn check_writable(location: &Location) -> Result<(), StoreError> {
+    match location {
+        Location::Sqlite(path) => sqlite::check_writable(path),
+        Location::Postgres(_) => Ok(()),
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rollcall::checks::{Check, Severity};
+
 /// How many type names may stand in several files, for the same idea.
 const REPEATED_TYPES_MAX: usize = 20;
 
@@ -239,6 +241,28 @@ fn alerts_are_about_metrics_that_there_are_and_the_documents_explain_them() {
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(document.contains(&format!("`{alert}`")), "docs/operations.md lacks {alert}");
     }
+}
+
+/// The documents and the rules for Prometheus say of each check what the program says.
+#[test]
+fn severities_of_checks_are_the_same_everywhere() {
+    let text = |path: &str| fs::read_to_string(root().join(path)).expect("text");
+    let document = text("docs/alerts.md");
+    let table = document.split("## Checks").nth(1).and_then(|rest| rest.split("\n\n").nth(1)).expect("the table");
+    let rows: BTreeSet<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(check, rest)| Some((check, rest.split(" |").next()?)))
+        .collect();
+    let checks = Check::ALL.iter().map(|check| (check.as_str(), check.severity().as_str()));
+    assert_eq!(rows, checks.collect::<BTreeSet<_>>(), "docs/alerts.md");
+
+    let rules = text("packaging/alerts.yml");
+    let listed = rules.split("rollcall_findings{check=~\"").nth(1).and_then(|rest| rest.split('"').next());
+    let listed: BTreeSet<&str> = listed.expect("a list of checks").split('|').collect();
+    let critical = Check::ALL.iter().filter(|check| check.severity() == Severity::Critical);
+    assert_eq!(listed, critical.map(|check| check.as_str()).collect(), "packaging/alerts.yml");
+    assert_eq!(rules.matches("rollcall_findings{").count(), 1);
 }
 
 #[test]

@@ -237,9 +237,44 @@ fn the_help_texts_use_no_retired_words() {
     }
 }
 
-/// The text between quotation marks in `code`, without escapes.
-fn literals(code: &str) -> Vec<&str> {
-    code.split('"').skip(1).step_by(2).collect()
+/// The texts between quotation marks in a file of the program: not those of comments, nor
+/// of its tests.
+fn literals(code: &str) -> Vec<String> {
+    let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let mut found = Vec::new();
+    let mut rest = code;
+    while let Some(at) = rest.find(['"', '\'', '/', 'r']) {
+        let word = rest[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        rest = &rest[at..];
+        let raw = rest.strip_prefix('r').map(|raw| (raw, raw.chars().take_while(|c| *c == '#').count()));
+        rest = if rest.starts_with("//") {
+            rest.split_once('\n').map_or("", |(_, rest)| rest)
+        } else if let Some((raw, hashes)) = raw.filter(|(raw, hashes)| !word && raw[*hashes..].starts_with('"')) {
+            let end = format!("\"{}", "#".repeat(hashes));
+            let (text, rest) = raw[hashes + 1..].split_once(&end).unwrap_or_default();
+            found.push(text.to_owned());
+            rest
+        } else if let Some(mut text) = rest.strip_prefix('"') {
+            let mut literal = String::new();
+            while let Some(end) = text.find(['"', '\\']) {
+                literal.push_str(&text[..end]);
+                let escaped = text[end..].starts_with('\\');
+                let next = text[end + 1..].chars().next().unwrap_or(' ');
+                // What follows the end of a line is its next word.
+                literal.push_str(if escaped && next.is_whitespace() { " " } else { "" });
+                text = &text[end + 1 + if escaped { next.len_utf8() } else { 0 }..];
+                if !escaped {
+                    break;
+                }
+            }
+            found.push(literal);
+            text
+        } else {
+            // A quotation mark as a character begins no text.
+            rest.strip_prefix("'\"'").or_else(|| rest.strip_prefix("'\\\"'")).unwrap_or(&rest[1..])
+        };
+    }
+    found
 }
 
 fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
@@ -254,24 +289,28 @@ fn sources(directory: &Path, out: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn errors_and_log_lines_use_no_retired_words() {
+fn texts_of_the_program_use_no_retired_words() {
     let mut paths = Vec::new();
     sources(&root().join("src"), &mut paths);
     let mut count = 0;
-    for path in paths {
-        let text = fs::read_to_string(&path).expect("text");
-        for opening in ["#[error(", "info!(", "warn!(", "error!("] {
-            for statement in text.split(opening).skip(1) {
-                let end = if opening.starts_with('#') { ")]" } else { ");" };
-                let statement = statement.split(end).next().unwrap_or_default();
-                for literal in literals(statement).into_iter() {
-                    check_words(&path.display().to_string(), literal);
-                    count += 1;
-                }
-            }
+    for path in paths.iter().filter(|path| !path.ends_with("tests.rs")) {
+        // A text of one word is a name.
+        let texts = literals(&fs::read_to_string(path).expect("text"));
+        for text in texts.iter().filter(|text| text.contains(' ')) {
+            check_words(&path.display().to_string(), text);
+            count += 1;
         }
     }
-    assert!(count > 200, "{count} texts");
+    assert!(count > 3_000, "{count} texts");
+    check_words("openapi.json", &text("openapi.json"));
+}
+
+#[test]
+fn literals_are_told_from_what_is_around_them() {
+    let code = "a(\"one\", '\"', \"t\\\"wo\", r#\"th\"ree\"#, 'r', '\\''); // \"no\"\nlet for_r = \"four \\\n    lines\"; \
+                \"\"\n#[cfg(test)]\nmod tests { \"five\" }";
+    let found: Vec<String> = literals(code).iter().map(|text| plain(text)).collect();
+    assert_eq!(found, ["one", "two", "th\"ree", "four lines", ""]);
 }
 
 /// Words that no comment of the program uses: they hide the subject.

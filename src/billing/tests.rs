@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Account, NumberType, Record, State};
+use crate::domain::{Account, Currency, NumberType, Record, State};
 
 const DAY: i64 = 86_400;
 

@@ -3,20 +3,24 @@
 //! A call belongs to the account that held its number when the call began: the
 //! called number of an inbound call, the calling one of an outbound call. Calls of
 //! numbers without a holder are listed separately, never dropped and never
-//! guessed. Only calls that began within the span count; each id counts once.
+//! guessed. Only calls that began within the span count; each id counts once. A record
+//! that has the id of an earlier one and says something else is an error: one of them is
+//! wrong, and nobody can say which.
 //!
 //! Costs are exact until an account's calls in one currency become one amount
 //! on its invoice: that is rounded half up, once.
 //!
-//! Memory: 17 to 34 bytes for each call (10 million: at most 340 MB), 32 for
+//! Memory: 25 to 50 bytes for each call (10 million: at most 500 MB), 32 for
 //! each holding, and about 150 for each number that has calls.
 //! Deliberately absent: the calls themselves.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use super::{AccountBill, Bill, BillLine, Holdings, Sum, TimeSpan};
-use crate::domain::{AccountId, Call, Currency, Decimal, E164, Time};
+use super::{AccountBill, Bill, BillLine, Holdings, TimeSpan};
+use crate::domain::{AccountId, Call, Currency, Decimal, E164, Sum, Time};
 
 /// Some calls of one currency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,7 +47,7 @@ pub struct Usage {
     span: TimeSpan,
     /// By number and time.
     tenures: Vec<Tenure>,
-    seen: SeenIds,
+    seen: SeenCalls,
     of_numbers: HashMap<(u32, Currency, E164), CallTotals>,
     tally: CallTally,
 }
@@ -59,7 +63,7 @@ struct Tenure {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CallTally {
     pub records: u64,
-    /// Records whose id had come before.
+    /// Records that are equal to an earlier one.
     pub repeated: u64,
     /// Calls that began before or after the span.
     pub outside: u64,
@@ -102,20 +106,24 @@ impl Usage {
         };
         let mut tenures: Vec<Tenure> = holdings.list.iter().map(tenure).collect();
         tenures.sort_unstable_by_key(|tenure| (tenure.number, tenure.from, tenure.until));
-        Usage { span, tenures, seen: SeenIds::default(), of_numbers: HashMap::new(), tally: CallTally::default() }
+        Usage { span, tenures, seen: SeenCalls::default(), of_numbers: HashMap::new(), tally: CallTally::default() }
     }
 
-    pub fn add(&mut self, call: &Call) {
+    /// Adds the record that begins on a line.
+    pub fn add(&mut self, line: u64, call: &Call) -> Result<(), OtherCall> {
         self.tally.records += 1;
-        if !self.seen.first(call.id) {
+        if let Some(earlier) = self.seen.put(line, call) {
+            if earlier.content != content(call) {
+                return Err(OtherCall { line: earlier.line.into() });
+            }
             self.tally.repeated += 1;
-            return;
+            return Ok(());
         }
         *self.tally.all.entry(call.currency).or_default() += call.cost;
         self.tally.uneven += u64::from(!call.adds_up);
         if call.start < self.span.from || call.start >= self.span.until {
             self.tally.outside += 1;
-            return;
+            return Ok(());
         }
         let ours = call.ours().and_then(|number| Some((number, self.holder(number, call.start)?)));
         match ours {
@@ -124,6 +132,7 @@ impl Usage {
             }
             None => self.tally.unattributed.entry(call.currency).or_default().add(call),
         }
+        Ok(())
     }
 
     fn holder(&self, number: E164, at: Time) -> Option<u32> {
@@ -162,25 +171,57 @@ impl Usage {
     }
 }
 
-/// Ids that have come. In parts, so that growing one does not need all of it
-/// twice.
-struct SeenIds(Vec<HashSet<u128>>);
+/// A record has the id of an earlier one, and says something else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("its uuid is that of line {line}, which says something else; correct one of them")]
+pub struct OtherCall {
+    pub line: u64,
+}
+
+/// Records that have come, by their ids. In parts, so that growing one does not need
+/// all of it twice.
+struct SeenCalls(Vec<HashMap<SeenId, SeenCall>>);
+
+/// An id in a form that needs no padding beside [`SeenCall`].
+type SeenId = [u32; 4];
+
+#[derive(Clone, Copy)]
+struct SeenCall {
+    /// The last number there is stands for all lines beyond it.
+    line: u32,
+    content: u32,
+}
 
 const PARTS: usize = 256;
 
-impl Default for SeenIds {
-    fn default() -> SeenIds {
-        SeenIds(vec![HashSet::new(); PARTS])
+impl Default for SeenCalls {
+    fn default() -> SeenCalls {
+        SeenCalls(vec![HashMap::new(); PARTS])
     }
 }
 
-impl SeenIds {
-    /// Whether this id comes for the first time.
-    fn first(&mut self, id: u128) -> bool {
+impl SeenCalls {
+    /// Keeps a record whose id comes for the first time; else the earlier one.
+    fn put(&mut self, line: u64, call: &Call) -> Option<SeenCall> {
+        let id = call.id;
         // Ids that count up, or begin with a time, differ at one end only.
         let mixed = (id as u64 ^ (id >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0[(mixed >> 56) as usize % PARTS].insert(id)
+        let id = [0, 32, 64, 96].map(|bits| (id >> bits) as u32);
+        match self.0[(mixed >> 56) as usize % PARTS].entry(id) {
+            Entry::Occupied(earlier) => Some(*earlier.get()),
+            Entry::Vacant(place) => {
+                place.insert(SeenCall { line: u32::try_from(line).unwrap_or(u32::MAX), content: content(call) });
+                None
+            }
+        }
     }
+}
+
+/// What a record says, as a number that is the same for equal records.
+fn content(call: &Call) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    call.hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
 }
 
 /// What a summary that came with the calls says, and what they add up to.
@@ -259,7 +300,7 @@ mod tests {
         let holdings = ledger.finish();
         let bill = Bill::of(&calendar, month, Proration::Full, &holdings, now);
         let mut usage = Usage::new(&holdings, span);
-        for call in [
+        let calls = [
             call(1, "2026-03-05T09:59:59Z", Inbound, "1", "INR"),
             call(2, "2026-03-05T10:00:00Z", Inbound, "0.004", "INR"),
             call(3, "2026-03-05T11:59:59Z", Outbound, "0.001", "INR"),
@@ -269,8 +310,19 @@ mod tests {
             call(6, "2026-03-20T00:00:00Z", Outbound, "5", "INR"),
             call(7, "2026-02-28T23:59:59Z", Outbound, "7", "INR"),
             call(8, "2026-04-01T00:00:00Z", Outbound, "8", "INR"),
+        ];
+        for (line, call) in (2..).zip(&calls) {
+            assert_eq!(usage.add(line, call), Ok(()));
+        }
+        // Whatever differs, it is another record, and counts nowhere.
+        for (differs, line) in [
+            (Call { cost: "0.002".parse().expect("a cost"), ..calls[2] }, 4),
+            (Call { seconds: 31, ..calls[0] }, 2),
+            (Call { start: time("2026-02-28T23:59:58Z"), ..calls[7] }, 9),
+            (Call { from: None, ..calls[6] }, 8),
+            (Call { direction: Some(Inbound), ..calls[5] }, 7),
         ] {
-            usage.add(&call);
+            assert_eq!(usage.add(20, &differs), Err(OtherCall { line }), "{differs:?}");
         }
         let (invoices, tally) = usage.finish(&bill, &holdings);
         let shown: Vec<String> = invoices
@@ -288,7 +340,7 @@ mod tests {
         );
         let inr = tally.unattributed.values().next().expect("one currency");
         assert_eq!((inr.calls, inr.cost.to_string().as_str()), (2, "6"));
-        assert_eq!((tally.records, tally.repeated, tally.outside), (9, 1, 2));
+        assert_eq!((tally.records, tally.repeated, tally.outside), (14, 1, 2));
         let all: Vec<String> = tally.all.iter().map(|(currency, sum)| format!("{currency} {sum}")).collect();
         assert_eq!(all, ["EUR 0.07", "INR 21.0099"]);
         let stated = Stated::new("21".parse().expect("a sum"), "21".parse().expect("a sum"), &tally);

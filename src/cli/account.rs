@@ -5,9 +5,9 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::number::print;
+use super::number::{print, remark};
 use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
-use crate::domain::{AccountId, Time};
+use crate::domain::{Account, AccountId, Time};
 use crate::inventory::StatusCounts;
 use crate::service::verbs::entities::EntityPatch;
 use crate::service::{VerbOutcome, WriteOutcome};
@@ -77,11 +77,12 @@ impl AccountCommand {
                     return Err(CliError::Other("creating an account gave no account".to_owned()));
                 };
                 if global.json {
-                    output::json(&json!({
+                    let created = json!({
                         "account_auth_id": account.auth_id,
                         "account_name": account.name,
                         "created_at": account.created_at,
-                    }))?;
+                    });
+                    output::outcome(&created, dry_run)?;
                 } else if dry_run {
                     output::line(&format!("would create account {} ({})", account.auth_id, account.name))?;
                     output::note("this was a dry run; nothing was done");
@@ -94,9 +95,7 @@ impl AccountCommand {
                 return edit(global, &one, &EntityPatch { name: Some(name), ..EntityPatch::default() });
             }
             AccountCommand::Archive { one, yes } => {
-                let id = global.names(&one.of)?.customer(&one.auth_id)?;
-                confirm(&format!("archive account {id} and release all of its numbers"), yes || one.dry_run)?;
-                return edit(global, &one, &EntityPatch { archived: Some(true), ..EntityPatch::default() });
+                return archive(global, &one, yes);
             }
             AccountCommand::Restore(one) => {
                 return edit(global, &one, &EntityPatch { archived: Some(false), ..EntityPatch::default() });
@@ -138,6 +137,41 @@ impl AccountCommand {
         }
         Ok(Outcome::Done)
     }
+}
+
+/// An archived account, and how many numbers it had.
+#[derive(serde::Serialize)]
+struct ArchivedAccount<'a> {
+    #[serde(flatten)]
+    account: &'a Account,
+    releases: u64,
+}
+
+/// Archives an account, whose numbers are released. Refused if it has others than the
+/// question said.
+fn archive(global: &Global, OneAccount { of, auth_id, dry_run }: &OneAccount, yes: bool) -> Result<Outcome, CliError> {
+    let service = global.service(Open::Existing)?.dry_run(*dry_run);
+    let (key, snapshot) = (service.partner_key(&of.partner)?, service.snapshot(&of.partner, true)?);
+    let id = snapshot.customer(auth_id)?;
+    let mut accounts = snapshot.accounts.iter().zip(snapshot.counts(Time::now()));
+    let counts = accounts.find(|(account, _)| account.auth_id == id).map(|(_, counts)| counts);
+    let releases = counts.map_or(0, |counts| counts.active + counts.suspended);
+    let numbers = if releases == 1 { "number" } else { "numbers" };
+    confirm(&format!("archive account {id} and release its {releases} {numbers}"), yes || *dry_run)?;
+    let outcome = service.account_archive(key, &id, releases)?;
+    let WriteOutcome::Done { shown: VerbOutcome::Account { account, .. }, version, .. } = &outcome else {
+        return Err(CliError::Other("archiving an account gave no account".to_owned()));
+    };
+    if global.json {
+        output::outcome(&ArchivedAccount { account, releases }, *dry_run)?;
+        remark(*dry_run, *version);
+        return Ok(Outcome::Done);
+    }
+    if version.is_some() || *dry_run {
+        let verb = if *dry_run { "would be" } else { "were" };
+        output::line(&format!("{releases} {numbers} {verb} released"))?;
+    }
+    print(global, outcome, *dry_run)
 }
 
 fn edit(

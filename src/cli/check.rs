@@ -7,13 +7,14 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::upstream::Upstream;
 use super::{CliError, Global, Outcome, only_partner, output};
 use crate::checks::{self, Check as Kind, CheckOptions};
-use crate::domain::{PartnerId, Time};
-use crate::http::checks::{IDLE_SPAN, idle_days, saves, shown, span};
+use crate::domain::{PartnerId, Time, span};
+use crate::http::checks::{IDLE_SPAN, Sums, idle_days, saves, shown};
 use crate::inventory::Snapshot;
 use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::store::Open;
@@ -44,15 +45,15 @@ pub struct CheckCommand {
     /// Only findings of this customer, by id or by name
     #[arg(long, value_name = "ID|NAME")]
     account: Option<String>,
-    /// How far ahead expiries are reported
-    #[arg(long, value_parser = parse_span, default_value = "14d", value_name = "SPAN")]
-    within: i64,
-    /// How long a number may be suspended before it is reported
-    #[arg(long, value_parser = parse_span, default_value = "30d", value_name = "SPAN")]
-    suspended_for: i64,
-    /// With --check idle: for how many whole days nobody called
-    #[arg(long, value_parser = parse_idle, default_value = "90d", value_name = "DAYS")]
-    idle_for: u32,
+    /// How far ahead expiries are reported; 14d by default
+    #[arg(long, value_parser = parse_span, value_name = "SPAN")]
+    within: Option<i64>,
+    /// How long a number may be suspended before it is reported; 30d by default
+    #[arg(long, value_parser = parse_span, value_name = "SPAN")]
+    suspended_for: Option<i64>,
+    /// With --check idle: for how many whole days nobody called; 90d by default
+    #[arg(long, value_parser = parse_idle, value_name = "DAYS")]
+    idle_for: Option<u32>,
     /// Show acknowledged findings as well
     #[arg(long)]
     all: bool,
@@ -80,7 +81,25 @@ fn parse_idle(text: &str) -> Result<u32, String> {
 }
 
 pub(super) fn parse_span(text: &str) -> Result<i64, String> {
-    span(text).ok_or_else(|| "must be a span of time such as 14d, 36h or 90m".to_owned())
+    span::CHECKED.read(text).map_err(|error| error.to_string())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct CheckReport {
+    data: Vec<Value>,
+    meta: CheckMeta,
+}
+
+#[derive(Serialize)]
+struct CheckMeta {
+    total: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saves_monthly: Option<Sums>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remark: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unseen: Vec<&'static str>,
 }
 
 /// What is said of a server that has no list of accounts.
@@ -88,14 +107,32 @@ const NO_ACCOUNTS: &str = "this server has no list of accounts: customers are th
      without numbers cannot be seen";
 
 impl CheckCommand {
+    /// Refuses a span of a check that does not run.
+    fn check_spans(&self, options: &CheckOptions) -> Result<(), CliError> {
+        let spans = [
+            ("--within", self.within.is_some(), Kind::Expiring),
+            ("--suspended-for", self.suspended_for.is_some(), Kind::Suspended),
+            ("--idle-for", self.idle_for.is_some(), Kind::Idle),
+        ];
+        match spans.iter().find(|(_, given, check)| *given && !options.wants(*check)) {
+            None => Ok(()),
+            Some((option, _, check)) => Err(CliError::Usage(format!(
+                "{option} is about the check {check}, which is not run; add --check {check}"
+            ))),
+        }
+    }
+
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        let usual = CheckOptions::default();
+        let idle_for = self.idle_for.unwrap_or(usual.idle_days);
         let mut options = CheckOptions {
             checks: self.checks.clone(),
             account: None,
-            within: self.within,
-            suspended_for: self.suspended_for,
-            idle_days: self.idle_for,
+            within: self.within.unwrap_or(usual.within),
+            suspended_for: self.suspended_for.unwrap_or(usual.suspended_for),
+            idle_days: idle_for,
         };
+        self.check_spans(&options)?;
         let partner = match (&self.partner, &self.url) {
             (None, None) => Some(only_partner::of(global)?),
             (partner, _) => partner.clone(),
@@ -119,27 +156,20 @@ impl CheckCommand {
         }
         if global.json {
             let rows: Vec<_> = found.iter().map(shown).collect();
-            let mut meta = json!({ "total": found.len() });
-            if self.checks.contains(&Kind::Idle) {
-                meta["saves_monthly"] = saves(&snapshot, &found);
-            }
-            if let Some(remark) = remark {
-                meta["remark"] = json!(remark);
-            }
-            if !unseen.is_empty() {
-                meta["unseen"] = json!(unseen.iter().map(|check| check.as_str()).collect::<Vec<_>>());
-            }
-            output::json(&json!({ "data": rows, "meta": meta }))?;
+            let unseen: Vec<&str> = unseen.iter().map(|check| check.as_str()).collect();
+            let saves_monthly = self.checks.contains(&Kind::Idle).then(|| saves(&snapshot, &found));
+            let meta = CheckMeta { total: found.len(), saves_monthly, remark, unseen };
+            output::json(&CheckReport { data: rows, meta })?;
         } else if self.format == CheckFormat::Csv {
             csv(&found, CsvCells::raw(self.raw))?;
         } else if found.is_empty() {
-            output::note("nothing was found");
+            output::note(if self.all { "No findings" } else { "No open findings" });
         } else {
             table(&found)?;
         }
         if !global.json {
             if self.checks.contains(&Kind::Idle) {
-                idle_note(&snapshot, &found, self.idle_for, at);
+                idle_note(&snapshot, &found, idle_for, at);
             }
             if let Some(remark) = remark {
                 output::note(remark);
@@ -161,7 +191,7 @@ impl CheckCommand {
             // What is archived is not told either, nor are destinations.
             Kind::Vanished | Kind::Appeared | Kind::ArchivedRoute | Kind::NoDestination | Kind::Idle => false,
             // Who is suspended is told, and not since when.
-            Kind::Suspended => self.suspended_for == 0,
+            Kind::Suspended => options.suspended_for == 0,
             Kind::NoActiveNumber | Kind::Expired | Kind::Unrouted | Kind::Expiring | Kind::DoubtfulNumber => true,
         };
         let asked = if options.checks.is_empty() { Kind::ALL.to_vec() } else { options.checks.clone() };

@@ -63,7 +63,7 @@ impl Demo {
         if config.log.filter.as_str() == "info" {
             config.log.filter = LogFilter::quiet();
         }
-        serve::log_to_stderr(&config);
+        serve::log_to_stderr(&config)?;
         let failed = |source| CliError::Io { what: format!("cannot use the folder {}", self.dir.display()), source };
         fs::create_dir_all(&self.dir).map_err(failed)?;
         let path = self.dir.join(DATABASE);

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::serve::log_filter;
 use super::{CliError, Global, Outcome, output};
 use crate::config::Config;
 use crate::http::server::Certificate;
@@ -112,6 +113,10 @@ fn settings(global: &Global, config: &Config) -> Vec<Diagnosis> {
         Some(path) => Diagnosis::ok(CHECK, format!("{} is well formed", path.display())),
         None => Diagnosis::ok(CHECK, "there is no settings file (--config); the defaults hold"),
     }];
+    if let Err(error) = log_filter(config) {
+        let advice = "correct or unset it; `rollcall serve` does not start with it";
+        findings.push(Diagnosis::error(CHECK, error.to_string(), advice));
+    }
     let http = &config.http;
     if http.tls_cert.as_os_str().is_empty() && !http.listen.ip().is_loopback() && http.trusted_proxies.is_empty() {
         findings.push(Diagnosis::warning(

@@ -1,24 +1,26 @@
 //! `rollcall import FILE|- --partner PA_X …`
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use tempfile::NamedTempFile;
 
 use super::output::{self, Bar};
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::domain::{Country, Currency, Money};
+use crate::domain::{Country, Currency, Sum};
 use crate::intake::{self, Caution, Mapping};
 use crate::service::verbs::import::{
     ChangedNumber, ERRORS_MAX, EntityNews, FieldChange, ImportOptions, ImportProgress, ImportReport, OnError, Watch,
     losses_told,
 };
-use crate::store::Open;
+use crate::store::{Location, Open};
 
 #[derive(clap::Args)]
 pub struct Import {
-    /// The file, or - for stdin: CSV, NDJSON or JSON, also gzipped
+    /// The file, or - for stdin: CSV, NDJSON, JSON or .xlsx, also gzipped
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -119,21 +121,23 @@ impl Import {
             }
         };
         let watch = Watch { progress: &progress, cancel: output::interrupt()? };
+        // Before anything is written to the database: a file that cannot be made is said then.
+        let rejects = self.rejects.as_deref().map(|path| RejectsFile::begin(path, global)).transpose()?;
         let report = service.import(&self.of.partner, &|| input.reopen(), &options, &watch);
         reading.finish();
         writing.finish();
         let report = report?;
 
-        if let Some(path) = &self.rejects
-            && !report.rejected_lines.is_empty()
-        {
-            write_rejects(path, &input, &options, &report)?;
-        }
+        // What happened to the database is said even where the rows cannot be written.
+        let kept = match rejects.filter(|_| !report.rejected_lines.is_empty()) {
+            Some(rejects) => rejects.write(&input, &options, &report),
+            None => Ok(()),
+        };
         if let Some(export) = &report.export {
             output::note(&format!("read as a {export} export: docs/import.md says what its columns mean"));
         }
         if global.json {
-            output::json(&report)?;
+            output::outcome(&report, self.dry_run)?;
         } else {
             describe(&report, self.dry_run)?;
         }
@@ -142,6 +146,7 @@ impl Import {
                 "column {column:?} was not read: name it with --map '{column}=FIELD', or ignore it with --map '{column}=-'"
             ));
         }
+        kept?;
         Ok(if report.rejected > 0 || report.refused { Outcome::Differs } else { Outcome::Done })
     }
 }
@@ -182,20 +187,58 @@ impl ImportInput {
     }
 }
 
-fn write_rejects(
-    path: &PathBuf,
-    input: &ImportInput,
-    options: &ImportOptions,
-    report: &ImportReport,
-) -> Result<(), CliError> {
-    let failed = |source| CliError::Io { what: format!("cannot write {}", path.display()), source };
-    let source = input.reopen().map_err(failed)?;
-    let mut out = io::BufWriter::new(File::create(path).map_err(failed)?);
-    intake::extract(source, &options.intake, &report.rejected_lines, &mut out)
-        .map_err(|error| CliError::Import(error.into()))?;
-    out.flush().map_err(failed)?;
-    output::note(&format!("wrote the rejected rows to {}; correct them there and import that file", path.display()));
-    Ok(())
+/// Where the rejected rows go: into a new file that takes the place of the named one once
+/// it is whole, so that the imported file itself may be named.
+struct RejectsFile {
+    path: PathBuf,
+    /// `None` for what is no file, such as a pipe: it is written to.
+    new: Option<NamedTempFile>,
+}
+
+impl RejectsFile {
+    fn begin(path: &Path, global: &Global) -> Result<RejectsFile, CliError> {
+        let failed = |source| CliError::Io { what: format!("cannot write {}", path.display()), source };
+        // A link stays one.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => return Err(CliError::Other(format!("{} is a folder", path.display()))),
+            Ok(found) if !found.is_file() => return Ok(RejectsFile { path, new: None }),
+            _ => {}
+        }
+        if let Location::Sqlite(database) = &global.settings()?.database
+            && std::fs::canonicalize(database).is_ok_and(|database| database == path)
+        {
+            let message = format!("--rejects {} is the database; name another file", path.display());
+            return Err(CliError::Usage(message));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // As a file that is made in any other way, with what the umask leaves.
+        let mode = std::fs::Permissions::from_mode(0o666);
+        let new = tempfile::Builder::new().prefix(".rollcall-rejects-").permissions(mode).tempfile_in(folder);
+        Ok(RejectsFile { new: Some(new.map_err(failed)?), path })
+    }
+
+    fn write(self, input: &ImportInput, options: &ImportOptions, report: &ImportReport) -> Result<(), CliError> {
+        let RejectsFile { path, new } = self;
+        let failed = |source| CliError::Io { what: format!("cannot write {}", path.display()), source };
+        let source = input.reopen().map_err(failed)?;
+        let file = match &new {
+            Some(new) => new.reopen(),
+            None => OpenOptions::new().write(true).open(&path),
+        };
+        let mut out = io::BufWriter::new(file.map_err(failed)?);
+        intake::extract(source, &options.intake, &report.rejected_lines, &mut out)
+            .map_err(|error| CliError::Import(error.into()))?;
+        out.flush().map_err(failed)?;
+        if let Some(new) = new {
+            new.persist(&path).map_err(|error| failed(error.error))?;
+        }
+        output::note(&format!(
+            "wrote the rejected rows to {}; correct them there and import that file",
+            path.display()
+        ));
+        Ok(())
+    }
 }
 
 /// The result on stdout; what is wrong or doubtful with the file on stderr.
@@ -231,7 +274,7 @@ fn describe(report: &ImportReport, dry_run: bool) -> Result<(), CliError> {
         output::line(&loss)?;
     }
     for (&currency, moved) in &report.money {
-        let amount = |minor| format!("{} {}", Money { minor, currency }, currency.code());
+        let amount = |minor| format!("{} {}", Sum { minor, currency }, currency.code());
         let (up, down) = (amount(moved.up), amount(moved.down));
         output::line(&format!("held numbers cost {up} more and {down} less a month"))?;
     }

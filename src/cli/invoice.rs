@@ -19,7 +19,7 @@ use super::import::OnErrorFlag;
 use super::output::{self, Bar};
 use super::upstream::token;
 use super::{CliError, Global, OfPartner, Outcome};
-use crate::billing::{Bill, CallTally, Day, Invoice, Stated, Usage};
+use crate::billing::{Bill, CallTally, Day, Invoice, OtherCall, Stated, Usage};
 use crate::domain::entity::hex_digest;
 use crate::domain::{AccountId, Call, Time, Zone};
 use crate::intake::{self, BadCall, CallsRead, TakeCall};
@@ -116,7 +116,7 @@ impl Invoices {
         let holdings = service.holdings(key, version, &calendar, service::verbs::billing::span(&period, now)?)?;
         let bill = Bill::of(&calendar, *month, *proration, &holdings, now);
         let mut usage = Usage::new(&holdings, period.whole());
-        let read = self.read(&mut |call| usage.add(call))?;
+        let read = self.read(&mut |line, call| usage.add(line, call))?;
         if read.rejected > 0 && self.on_error == OnErrorFlag::Abort {
             return Err(CliError::Other(format!(
                 "{} of {} call records cannot be used, so there is no invoice; correct them, or leave them out with \
@@ -133,21 +133,24 @@ impl Invoices {
         Ok(InvoiceRun { partner: name.to_string(), made_on, bill, invoices, tally, read, stated })
     }
 
-    fn read(&self, take: &mut dyn FnMut(&Call)) -> Result<CallsRead, CliError> {
+    fn read(&self, take: &mut dyn FnMut(u64, &Call) -> Result<(), OtherCall>) -> Result<CallsRead, CliError> {
         let bar = Bar::new(None, "calls");
-        let (mut count, mut bad) = (0, 0);
-        let counted: TakeCall<'_> = &mut |record: Result<&Call, BadCall>| {
+        let (mut count, mut bad, mut others) = (0, 0, 0);
+        let counted: TakeCall<'_> = &mut |line, record: Result<&Call, BadCall>| {
             count += 1;
             if count % 4_096 == 0 {
                 bar.set("reading calls", count, None);
             }
-            match record {
-                Ok(call) => take(call),
-                Err(error) => {
-                    bad += 1;
-                    if bad <= ERRORS_MAX {
-                        output::note(&error.to_string());
-                    }
+            let taken = record.and_then(|call| {
+                take(line, call).map_err(|other| {
+                    others += 1;
+                    BadCall { place: format!("line {line}"), problem: other.to_string() }
+                })
+            });
+            if let Err(error) = taken {
+                bad += 1;
+                if bad <= ERRORS_MAX {
+                    output::note(&error.to_string());
                 }
             }
         };
@@ -161,7 +164,7 @@ impl Invoices {
         if bad > ERRORS_MAX {
             output::note(&format!("… and {} more", bad - ERRORS_MAX));
         }
-        read
+        read.map(|read| CallsRead { rejected: read.rejected + others, ..read })
     }
 
     fn credentials(&self) -> Result<Credentials, CliError> {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 
 use super::output::{self, Bar};
-use super::{CliError, Global, OfPartner, Outcome, confirm};
+use super::{CliError, Global, OfPartner, Outcome, confirm, refusal};
 use crate::domain::plan::{self, Judgement, Misspelling};
 use crate::domain::shown::shown_to;
 use crate::domain::spelling::{self, BareDigits};
@@ -38,9 +38,18 @@ pub enum JobCommand {
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+        /// Show the job with its preview, and write nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Cancel a job; finished rows stay as they are
-    Cancel(OneJob),
+    Cancel {
+        #[command(flatten)]
+        one: OneJob,
+        /// Show the job, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Undo a job, except for numbers that were changed since
     Undo {
         #[command(flatten)]
@@ -118,7 +127,12 @@ impl JobCommand {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         match self {
             JobCommand::Create(create) => create.run(global),
-            JobCommand::Run { one, yes } => {
+            JobCommand::Run { one, dry_run: true, .. } | JobCommand::Cancel { one, dry_run: true } => {
+                let (service, key) = open(global, &one.of, false)?;
+                print(global, &service.job(key, &one.id)?, true)?;
+                Ok(Outcome::Done)
+            }
+            JobCommand::Run { one, yes, dry_run: _ } => {
                 let (service, key) = open(global, &one.of, true)?;
                 let job = service.job(key, &one.id)?;
                 if job.state == JobState::Previewed && destructive(job.task.verb()) {
@@ -127,24 +141,24 @@ impl JobCommand {
                 let job = shown(service.job_run(key, &one.id)?)?;
                 work(global, &service, key, &job.id)
             }
-            JobCommand::Cancel(one) => {
+            JobCommand::Cancel { one, dry_run: _ } => {
                 let (service, key) = open(global, &one.of, false)?;
                 let job = shown(service.job_cancel(key, &one.id)?)?;
-                print(global, &job)?;
+                print(global, &job, false)?;
                 Ok(Outcome::Done)
             }
             JobCommand::Undo { one, preview } => {
                 let (service, key) = open(global, &one.of, true)?;
                 let job = shown(service.job_undo(key, &one.id, preview)?)?;
                 if preview {
-                    print(global, &job)?;
+                    print(global, &job, true)?;
                     return Ok(Outcome::Done);
                 }
                 work(global, &service, key, &job.id)
             }
             JobCommand::Show(one) => {
                 let (service, key) = open(global, &one.of, false)?;
-                print(global, &service.job(key, &one.id)?)?;
+                print(global, &service.job(key, &one.id)?, false)?;
                 Ok(Outcome::Done)
             }
             JobCommand::Rows { one, result } => {
@@ -161,11 +175,22 @@ impl JobCommand {
 
 impl Create {
     fn run(self, global: &Global) -> Result<Outcome, CliError> {
+        check_once("param", &self.params, "give one of them")?;
+        check_once(
+            "filter",
+            &self.filter,
+            "several values of one filter are divided by commas, as in status=active,suspended",
+        )?;
         let names = global.names(&self.of)?;
         let listed = self.numbers_file.as_deref().map(listed).transpose()?;
         let new = BodyFields::parse(self.body(&names, listed.as_deref())?.to_string().as_bytes())
             .and_then(read)
-            .map_err(|error| CliError::Usage(error.lines().join("; ")))?;
+            .map_err(|error| {
+                CliError::Usage(match error.fields() {
+                    Some(fields) => refusal::fields(&fields, &refusal::typed()),
+                    None => error.lines().join("; "),
+                })
+            })?;
         let (service, key) = open(global, &self.of, true)?;
         check_spelling(&service, &self.of, listed.as_deref().unwrap_or_default())?;
         // What is hard to take back is looked at first.
@@ -173,7 +198,7 @@ impl Create {
         let new = service_jobs::NewJob { preview: self.preview || ask, ..new };
         let job = shown(service.job_create(key, &new)?)?;
         if self.preview {
-            print(global, &job)?;
+            print(global, &job, true)?;
             return Ok(Outcome::Done);
         }
         if ask {
@@ -206,6 +231,17 @@ impl Create {
             body.push(("filter".to_owned(), Json::Object(filter)));
         }
         Ok(Json::Object(body))
+    }
+}
+
+/// Refuses a name that is there twice: a job has each parameter and filter once.
+fn check_once(option: &str, pairs: &[(String, String)], advice: &str) -> Result<(), CliError> {
+    let twice = pairs.iter().enumerate().find(|(at, (name, _))| pairs[..*at].iter().any(|(other, _)| other == name));
+    match twice {
+        None => Ok(()),
+        Some((_, (name, value))) => {
+            Err(CliError::Usage(format!("--{option} {name}={value} is there beside another {name}; {advice}")))
+        }
     }
 }
 
@@ -364,7 +400,7 @@ fn work(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result
         bar.set("working", job.tally.rows(), Some(job.total));
         if step == BatchStep::Over {
             bar.finish();
-            print(global, &job)?;
+            print(global, &job, false)?;
             if job.tally.failed > 0 && !global.json {
                 output::note(&format!("`rollcall job rows {id} --result failed` says why rows failed"));
             }
@@ -374,12 +410,11 @@ fn work(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result
     }
 }
 
-fn print(global: &Global, job: &service_jobs::Job) -> Result<(), CliError> {
+fn print(global: &Global, job: &service_jobs::Job, dry_run: bool) -> Result<(), CliError> {
     if global.json {
         let mut text = Vec::new();
         json::job(&mut text, job, None);
-        text.push(b'\n');
-        return output::print(&text);
+        return output::outcome(&output::raw(text)?, dry_run);
     }
     output::line(&describe(job))
 }
@@ -389,7 +424,7 @@ fn describe(job: &service_jobs::Job) -> String {
     let verb = json::job_verb(&job.task);
     let mut text = match (&job.preview, job.state) {
         (Some(preview), JobState::Previewed) => format!(
-            "job {} would {verb} {} of {} numbers, leave {} as they are, and fail on {}{}",
+            "job {} ({verb}) will change {} of {} numbers, leave {} as they are, and fail on {}{}",
             job.id,
             preview.changed,
             job.total,
@@ -413,9 +448,9 @@ fn describe(job: &service_jobs::Job) -> String {
 
 /// What a month costs more or less, in each currency.
 fn money(costs: &MonthlyCosts) -> String {
-    let one = |(&currency, &minor): (&crate::domain::Currency, &i64)| {
-        let amount = crate::domain::Money { minor: minor.saturating_abs(), currency };
-        format!("{}{amount} {currency}", if minor < 0 { '-' } else { '+' })
+    let one = |(&currency, &minor): (&crate::domain::Currency, &i128)| {
+        let sum = crate::domain::Sum { minor, currency };
+        format!("{}{sum} {currency}", if minor < 0 { "" } else { "+" })
     };
     let all: Vec<String> = costs.iter().map(one).collect();
     if all.is_empty() { String::new() } else { format!("; {} a month", all.join(", ")) }

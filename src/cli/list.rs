@@ -2,7 +2,6 @@
 //!
 //! Deliberately absent: whole inventories as files (`rollcall export`).
 
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::export::Filters;
@@ -39,33 +38,54 @@ impl ListCommand {
         let found = snapshot.select(&filter, self.filters.order, window, Time::now());
         if global.json {
             let rows = found.rows.iter().map(|&row| raw(row)).collect::<Result<Vec<_>, CliError>>()?;
-            let meta = json!({ "total": found.total, "page": self.page, "per_page": self.limit });
-            output::json(&json!({ "data": rows, "meta": meta }))?;
+            let meta = PageMeta { total: found.total, page: self.page, per_page: self.limit };
+            output::json(&ListedNumbers { data: rows, meta })?;
             return Ok(Outcome::Done);
         }
         if found.total == 0 {
-            output::note("no number is like that");
+            output::note("No numbers match");
+            return Ok(Outcome::Done);
+        }
+        let (shown, pages) = (found.rows.len() as u64, found.total.div_ceil(self.limit.into()));
+        if shown == 0 {
+            output::note(&format!("--page {} is beyond the last page, which is {pages}", self.page));
             return Ok(Outcome::Done);
         }
         output::table(&HEADINGS, &found.rows.iter().map(|&row| cells(row)).collect::<Vec<_>>())?;
-        let shown = found.rows.len() as u64;
         if shown < found.total {
+            let next = match u64::from(self.page) < pages {
+                true => format!("--page {} shows the next", self.page + 1),
+                false => "this is the last page".to_owned(),
+            };
             output::note(&format!(
-                "{} of {} numbers; --page {} shows the next, `rollcall export` writes all",
+                "{} of {} numbers; {next}, `rollcall export` writes all",
                 thousands(shown),
                 thousands(found.total),
-                self.page + 1
             ));
         }
         Ok(Outcome::Done)
     }
 }
 
-fn raw(row: NumberRef<'_>) -> Result<Box<RawValue>, CliError> {
+/// Numbers with their exact amounts, which a `serde_json::Value` would not keep.
+#[derive(serde::Serialize)]
+struct ListedNumbers {
+    data: Vec<Box<RawValue>>,
+    meta: PageMeta,
+}
+
+#[derive(serde::Serialize)]
+struct PageMeta {
+    total: u64,
+    page: u32,
+    per_page: u32,
+}
+
+/// A number as the management API shows it.
+pub fn raw(row: NumberRef<'_>) -> Result<Box<RawValue>, CliError> {
     let mut out = Vec::new();
     wire::record::number(&mut out, row);
-    let text = String::from_utf8(out).map_err(|error| CliError::Other(error.to_string()))?;
-    RawValue::from_string(text).map_err(|error| CliError::Other(error.to_string()))
+    output::raw(out)
 }
 
 fn cells(row: NumberRef<'_>) -> Vec<String> {

@@ -36,7 +36,7 @@ impl Mail {
         let letter = Email {
             to,
             subject: "Rollcall: a test",
-            text: "This is a test. Rollcall can send you letters.\n",
+            text: "This is a test. Rollcall can send you emails.\n",
             html: None,
             csv: None,
             id: &format!("test.{}", token::holder()),
@@ -52,7 +52,7 @@ impl Mail {
             Err(MailFailure::Server { .. }) => Some("nothing was sent; see [mail] in the settings"),
             Err(MailFailure::Later(_)) => Some("the server would take it later; alerts are tried again for a day"),
             Err(MailFailure::Never(_)) => {
-                Some("the server is fine, and refuses this letter for good; look at the address and mail.from")
+                Some("the server works and refuses this email for good; check the address and mail.from")
             }
         };
         if global.json {
@@ -61,7 +61,7 @@ impl Mail {
             return Ok(if result.is_ok() { Outcome::Done } else { Outcome::Failed });
         }
         match (result, hint) {
-            (Ok(()), _) => output::line(&format!("sent a letter to {to}"))?,
+            (Ok(()), _) => output::line(&format!("sent an email to {to}"))?,
             (Err(failure), hint) => {
                 output::note(&format!("error: {failure}"));
                 output::note(hint.unwrap_or_default());

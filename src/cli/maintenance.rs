@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::output::{self, Bar};
-use super::{CliError, Global, Outcome};
+use super::{CliError, Global, Outcome, of_file};
 use crate::config;
 use crate::service::replica::verify::{self, VerifyReport};
 use crate::store::sqlite::{SqliteStore, brought_up, restore};
@@ -147,17 +147,17 @@ impl Restore {
             ));
         };
         let file = self.file.display().to_string();
-        let named = |error: CliError| error.of(Location::Sqlite(self.file.clone()));
+        let named = |error: StoreError| of_file(error, "backup", &self.file);
         let (_copy, backup) = match SqliteStore::open(&self.file, Open::Read) {
             Err(StoreError::Older { .. }) => {
-                let (store, copy) = brought_up(&self.file, path).map_err(|error| named(error.into()))?;
+                let (store, copy) = brought_up(&self.file, path).map_err(named)?;
                 (Some(copy), store)
             }
-            opened => (None, opened.map_err(|error| named(error.into()))?),
+            opened => (None, opened.map_err(named)?),
         };
         let bar = Bar::new(None, "changes");
         let mut progress = |changes| bar.set("checking the backup", changes, None);
-        let report = verify::verify(&backup, &mut progress).map_err(|error| named(error.into()))?;
+        let report = verify::verify(&backup, &mut progress).map_err(named)?;
         bar.finish();
         if let Some(first) = report.differences.first() {
             let count = report.differences.len();

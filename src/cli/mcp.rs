@@ -71,7 +71,7 @@ const READS: [&[&str]; 21] = [
     &["key", "list"],
 ];
 
-/// Each has `--dry-run`, which is the preview, but those of [`PREVIEWS`].
+/// Each has `--dry-run`, which is the preview.
 const WRITES: [&[&str]; 38] = [
     &["number", "add"],
     &["number", "assign"],
@@ -112,9 +112,6 @@ const WRITES: [&[&str]; 38] = [
     &["job", "undo"],
     &["undo"],
 ];
-
-/// The preview of a job is the job as it was created with `preview: true`.
-const PREVIEWS: [(&[&str], &[&str]); 2] = [(&["job", "run"], &["job", "show"]), (&["job", "cancel"], &["job", "show"])];
 
 #[derive(clap::Args)]
 pub struct Mcp {
@@ -248,16 +245,14 @@ impl Offered {
         if let Some(missing) = self.arguments.iter().find(|one| one.required && !given.contains_key(&one.name)) {
             return Err(format!("{} is missing: {}", missing.name, missing.help));
         }
-        let other = PREVIEWS.iter().find(|(path, _)| preview && *path == self.path).map(|(_, instead)| *instead);
-        if preview && other.is_none() {
+        if preview {
             line.push("--dry-run".to_owned());
         }
         // A command that asks for confirmation has it by `preview: false`.
         if self.writes && !preview && self.confirms {
             line.push("--yes".to_owned());
         }
-        let path = other.unwrap_or(self.path);
-        let mut line: Vec<String> = path.iter().map(|&word| word.to_owned()).chain(line).collect();
+        let mut line: Vec<String> = self.path.iter().map(|&word| word.to_owned()).chain(line).collect();
         places.sort();
         line.push("--".to_owned());
         line.extend(places.into_iter().map(|(_, text)| text));
@@ -301,6 +296,10 @@ impl Argument {
     fn append(&self, value: &Value, line: &mut Vec<String>, places: &mut Vec<(usize, String)>) -> Result<(), String> {
         let text = |value: &Value| match value {
             Value::String(text) => Ok(text.clone()),
+            // It is a float here, and the amount that was sent may be another one.
+            Value::Number(number) if number.is_f64() => {
+                Err(format!("{} must be a text, such as \"500.00\"", self.name))
+            }
             Value::Number(number) => Ok(number.to_string()),
             Value::Bool(bool) => Ok(bool.to_string()),
             Value::Null | Value::Array(_) | Value::Object(_) => Err(format!("{} must be a text", self.name)),
@@ -462,7 +461,8 @@ mod tests {
                 json!({ "verb": "suspend", "filter": ["account_auth_id=MA_1"] }),
                 "job create --verb=suspend --filter=account_auth_id=MA_1 --dry-run --",
             ),
-            ("job_run", json!({ "id": "job_1" }), "job show -- job_1"),
+            ("job_run", json!({ "id": "job_1" }), "job run --dry-run -- job_1"),
+            ("job_cancel", json!({ "id": "job_1" }), "job cancel --dry-run -- job_1"),
             ("job_run", json!({ "id": "job_1", "preview": false }), "job run --yes -- job_1"),
             ("job_cancel", json!({ "id": "job_1", "preview": false }), "job cancel -- job_1"),
         ] {
@@ -479,6 +479,11 @@ mod tests {
             ("number_show", json!({ "number": "+1", "database": "x" }), "is not an argument"),
             ("number_show", json!({ "number": "+1", "partner": "PA_B" }), "is not an argument"),
             ("number_list", json!({ "limit": {} }), "must be a text"),
+            (
+                "number_cost",
+                json!({ "number": "+1", "monthly_cost": 500.01, "currency": "INR" }),
+                "monthly_cost must be",
+            ),
             ("number_suspend", json!({ "number": "+1", "preview": "no" }), "preview must be"),
             ("check", json!({ "url": "https://x" }), "is not an argument"),
         ] {
@@ -503,8 +508,7 @@ mod tests {
                 let aliases = argument.get_all_aliases().unwrap_or_default();
                 argument.get_long() == Some("dry-run") || aliases.contains(&"dry-run")
             });
-            let shown_otherwise = PREVIEWS.iter().any(|(path, _)| *path == tool.path);
-            assert_eq!(tool.writes, dry_run || shown_otherwise, "{}", tool.name);
+            assert_eq!(tool.writes, dry_run, "{}", tool.name);
             assert!(has("partner"), "{} is about a partner", tool.name);
             for secret in ["token", "secret", "password"] {
                 assert!(!tool.arguments.iter().any(|one| one.name.contains(secret)), "{}", tool.name);

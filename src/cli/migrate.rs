@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::output::{self, Bar};
-use super::{CliError, Global, Outcome, location};
+use super::{CliError, Global, Outcome, location, of_file};
 use crate::service::replica::verify;
 use crate::store::migrate::{CopyEnd, migrate};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{self, Location, Open, Store};
+use crate::store::{self, Location, Open, Store, StoreError};
 
 /// Copy a database into PostgreSQL and compare both; go on if it was cut off
 #[derive(clap::Args)]
@@ -27,25 +27,34 @@ impl Migrate {
         let (Location::Sqlite(path), Location::Postgres(address)) = (&from, &to) else {
             return Err(CliError::Usage("migrate goes from sqlite:PATH to postgres://…".to_owned()));
         };
-        let source = SqliteStore::open(path, Open::Existing)?;
+        let named = |error| of_file(error, "database", path);
+        // What the target refuses is not about the database of the settings, and the
+        // source's engine has errors of its own.
+        let target_failed = |error: StoreError| match error {
+            error @ StoreError::Sqlite(_) => named(error),
+            error => CliError::from(error).of(to.clone()),
+        };
+        let source = SqliteStore::open(path, Open::Existing).map_err(named)?;
         // What a server writes meanwhile would stay behind.
-        let Some(lock) = source.serve_lock()? else {
+        let Some(lock) = source.serve_lock().map_err(named)? else {
             return Err(CliError::Other(format!("a server is using {from}; stop it first")));
         };
         let interrupted = output::interrupt()?;
         let bar = Bar::new(None, "rows");
         let ended = migrate(&source, address, &mut |table, rows, total| bar.set(table, rows, Some(total)), &|| {
             interrupted.load(std::sync::atomic::Ordering::SeqCst)
-        })?;
+        })
+        .map_err(target_failed)?;
         bar.finish();
         let CopyEnd::Whole { rows } = ended else {
             return Err(CliError::Other("stopped; the same command goes on from there".to_owned()));
         };
         let bar = Bar::new(None, "changes");
-        let target = store::open(&to, Open::Existing)?;
-        let report = verify::verify(&*target, &mut |changes| bar.set("replaying the log", changes, None))?;
+        let target = store::open(&to, Open::Existing).map_err(target_failed)?;
+        let report = verify::verify(&*target, &mut |changes| bar.set("replaying the log", changes, None));
+        let report = report.map_err(target_failed)?;
         let mut differences = report.differences.clone();
-        if verify::digests(&source)? != report.digests {
+        if verify::digests(&source).map_err(named)? != report.digests {
             differences.push(format!("the inventories in {from} and {to} differ"));
         }
         bar.finish();

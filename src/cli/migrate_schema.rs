@@ -49,11 +49,12 @@ impl MigrateSchema {
             let earlier_session = report.earlier_session.map(|session| {
                 json!({ "role": session.role, "application": session.application, "process": session.process })
             });
-            output::json(&json!({
+            let shown = json!({
                 "switched": switched, "before": before, "partners": partners, "numbers": numbers, "rows": rows,
                 "copied": copied, "locked_ms": locked.as_millis() as u64, "earlier_node": earlier_node,
                 "earlier_session": earlier_session, "holders_without_number": report.only_held,
-            }))?;
+            });
+            output::outcome(&shown, self.dry_run)?;
             return Ok(Outcome::Done);
         }
         let SwitchReport { before, partners, numbers, rows, locked, earlier_node, earlier_session, .. } = report;

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::{CliError, Global, OfPartner, Outcome, confirm, output};
 use crate::domain::action::{Action, Assignment, MONTHS_MAX, Price, Transfer};
 use crate::domain::spelling::{self, BareDigits};
-use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, Zone, number};
+use crate::domain::time::BadTime;
+use crate::domain::{Country, Currency, E164, Money, NumberType, Status, Tags, Time, Zone, label, number, plan};
 use crate::inventory::NumberRef;
 use crate::service::verbs::numbers::{BLOCK_MAX, Expected, Stock};
 use crate::service::{self, ServiceError, VerbOutcome};
@@ -39,7 +40,7 @@ pub enum NumberCommand {
         #[arg(long)]
         country: Option<Country>,
         /// The place; by default derived from the numbering plan
-        #[arg(long)]
+        #[arg(long, value_parser = parse_region)]
         region: Option<Arc<str>>,
         /// A tag; may be repeated
         #[arg(long = "tag", value_parser = parse_tag)]
@@ -80,7 +81,7 @@ pub enum NumberCommand {
         #[arg(long, value_name = "ID|NAME")]
         trunk: Option<String>,
         /// When it expires; without this option it auto-renews
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
         expires_at: Option<Time>,
         /// The monthly cost; by default the cost in stock
         #[arg(long, value_name = "AMOUNT")]
@@ -170,7 +171,7 @@ pub enum NumberCommand {
         #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = Zone::find, conflicts_with_all = ["expires_at", "never"])]
         zone: Zone,
         /// The new expiry, such as 2027-03-01T00:00:00Z
-        #[arg(long, group = "end", value_name = "TIME")]
+        #[arg(long, group = "end", value_name = "TIME", value_parser = parse_renewal)]
         expires_at: Option<Time>,
         /// It auto-renews from now on
         #[arg(long, group = "end", visible_alias = "auto-renew")]
@@ -262,6 +263,19 @@ fn parse_tag(text: &str) -> Result<String, String> {
     number::tag(text).ok_or_else(|| format!("must be 1 to {max} characters without control characters, ; and |"))
 }
 
+fn parse_expiry(text: &str) -> Result<Time, String> {
+    text.parse().map_err(|error: BadTime| error.of_expiry("leave the option out"))
+}
+
+fn parse_renewal(text: &str) -> Result<Time, String> {
+    text.parse().map_err(|error: BadTime| error.of_expiry("give --never instead"))
+}
+
+fn parse_region(text: &str) -> Result<Arc<str>, String> {
+    let max = label::REGION_CHARS_MAX;
+    label::region(text).ok_or_else(|| format!("must be 1 to {max} characters without control characters"))
+}
+
 fn parse_type(text: &str) -> Result<NumberType, String> {
     NumberType::parse(text).ok_or_else(|| "must be local, tollfree or mobile".to_owned())
 }
@@ -295,7 +309,11 @@ impl NumberCommand {
                 let stock = Stock { first, last, cost, number_type, country, region, tags };
                 let service = global.service(Open::Existing)?.dry_run(dry_run);
                 let key = service.partner_key(&partner.partner)?;
-                return print(global, service.stock(key, &stock)?, dry_run);
+                let outcome = print(global, service.stock(key, &stock)?, dry_run)?;
+                if let Some((number, reason)) = plan::caution(first, last) {
+                    output::note(&format!("caution: {number} {reason}"));
+                }
+                return Ok(outcome);
             }
             NumberCommand::List(list) => return list.run(global),
             NumberCommand::Show { number, partner } => return show(global, number, &partner),
@@ -420,7 +438,7 @@ fn print_called(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
         out.extend_from_slice(format!(",\"last_called_at\":{}}}\n", json!(last)).as_bytes());
         return output::print(&out);
     }
-    print_row(global, row)?;
+    print_row(global, row, false)?;
     output::line(&format!("  {:<18} {}", "last_called_at", last.as_deref().unwrap_or("not in 90 days")))
 }
 
@@ -428,24 +446,25 @@ fn print_called(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
 pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bool) -> Result<Outcome, CliError> {
     let service::WriteOutcome::Done { shown, version, .. } = outcome else { return Ok(Outcome::Done) };
     match &shown {
-        VerbOutcome::Number(shown) => print_row(global, shown.row())?,
+        VerbOutcome::Number(shown) => print_row(global, shown.row(), dry_run)?,
         VerbOutcome::Block { first, last, numbers, version } if global.json => {
-            output::json(&json!({ "number": first, "number_end": last, "numbers": numbers, "version": version }))?;
+            let block = json!({ "number": first, "number_end": last, "numbers": numbers, "version": version });
+            output::outcome(&block, dry_run)?;
         }
         VerbOutcome::Block { first, last, numbers, .. } => {
             output::line(&format!("{numbers} numbers came into stock, from {first} to {last}"))?;
         }
-        VerbOutcome::Account { account, .. } if global.json => output::json(account)?,
+        VerbOutcome::Account { account, .. } if global.json => output::outcome(account, dry_run)?,
         VerbOutcome::Account { account, .. } => {
             output::line(&format!("account {} ({}){}", account.auth_id, account.name, archived(account.archived_at)))?;
         }
-        VerbOutcome::Application { application, .. } if global.json => output::json(application)?,
+        VerbOutcome::Application { application, .. } if global.json => output::outcome(application, dry_run)?,
         VerbOutcome::Application { application, .. } => {
             let archived = archived(application.archived_at);
             output::line(&format!("application {} ({}){archived}", application.id, application.name))?;
             application.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
         }
-        VerbOutcome::Trunk { trunk, .. } if global.json => output::json(trunk)?,
+        VerbOutcome::Trunk { trunk, .. } if global.json => output::outcome(trunk, dry_run)?,
         VerbOutcome::Trunk { trunk, .. } => {
             output::line(&format!("trunk {} ({}){}", trunk.id, trunk.name, archived(trunk.archived_at)))?;
             trunk.destinations.iter().try_for_each(|one| output::line(&format!("  {one}")))?;
@@ -454,17 +473,18 @@ pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bo
             return Err(CliError::Other("a webhook came of a verb on one number".to_owned()));
         }
         VerbOutcome::Job { .. } => return Err(CliError::Other("a job came of a verb on one number".to_owned())),
-        VerbOutcome::Acknowledgement(one) => output::json(one)?,
-        VerbOutcome::Schedule { view, .. } => output::json(&crate::http::json::schedule(view, false))?,
-        VerbOutcome::Billing(view) => output::json(&crate::http::json::billing(view))?,
+        VerbOutcome::Acknowledgement(one) => output::outcome(one, dry_run)?,
+        VerbOutcome::Schedule { view, .. } => output::outcome(&crate::http::json::schedule(view, false), dry_run)?,
+        VerbOutcome::Billing(view) => output::outcome(&crate::http::json::billing(view), dry_run)?,
         VerbOutcome::Undone(undone) => {
             let rows: Vec<_> =
                 undone.rows.iter().map(|row| json!({ "number": row.number, "reason": row.reason })).collect();
             if global.json {
-                output::json(&json!({
+                let undone = json!({
                     "undid": undone.of, "version": undone.version, "undone": undone.undone,
                     "refused": undone.refused, "rows": rows, "stays": undone.stays,
-                }))?;
+                });
+                output::outcome(&undone, dry_run)?;
             } else {
                 let numbers = if undone.undone == 1 { "number" } else { "numbers" };
                 output::line(&format!(
@@ -480,24 +500,26 @@ pub(super) fn print(global: &Global, outcome: service::WriteOutcome, dry_run: bo
             }
         }
     }
+    remark(dry_run, version);
+    Ok(Outcome::Done)
+}
+
+/// Says that nothing was written, and why.
+pub(super) fn remark(dry_run: bool, version: Option<u64>) {
     match (dry_run, version) {
         (true, _) => output::note("this was a dry run; nothing was done"),
         (false, None) => output::note("it was so already; nothing was done"),
         (false, Some(_)) => {}
     }
-    Ok(Outcome::Done)
 }
 
 fn archived(at: Option<Time>) -> String {
     at.map(|at| format!(", archived {at}")).unwrap_or_default()
 }
 
-fn print_row(global: &Global, row: NumberRef<'_>) -> Result<(), CliError> {
+fn print_row(global: &Global, row: NumberRef<'_>, dry_run: bool) -> Result<(), CliError> {
     if global.json {
-        let mut out = Vec::new();
-        wire::record::number(&mut out, row);
-        out.push(b'\n');
-        return output::print(&out);
+        return output::outcome(&super::list::raw(row)?, dry_run);
     }
     let status = match row.status() {
         Status::Active => String::new(),

@@ -13,6 +13,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::value::RawValue;
 
 use super::CliError;
 use crate::domain::shown::{hide_secrets, short_words};
@@ -39,9 +40,47 @@ pub fn line(text: &str) -> Result<(), CliError> {
     print(format!("{}\n", plain(text)).as_bytes())
 }
 
+/// Prints JSON on one line.
 pub fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    let text = serde_json::to_string(value).map_err(|error| CliError::Other(error.to_string()))?;
-    line(&text)
+    outcome(value, false)
+}
+
+/// Prints the outcome of a command as a JSON object on one line. That of a dry run
+/// says so, because its fields are those of the real run.
+pub fn outcome(value: &impl serde::Serialize, dry_run: bool) -> Result<(), CliError> {
+    line(&json_text(value, dry_run)?)
+}
+
+/// JSON that is written already, with its exact amounts.
+pub fn raw(text: Vec<u8>) -> Result<Box<RawValue>, CliError> {
+    let text = String::from_utf8(text).map_err(|error| CliError::Other(error.to_string()))?;
+    RawValue::from_string(text).map_err(|error| CliError::Other(error.to_string()))
+}
+
+fn json_text(value: &impl serde::Serialize, dry_run: bool) -> Result<String, CliError> {
+    let mut text = Vec::new();
+    let mut out = serde_json::Serializer::with_formatter(&mut text, Exact);
+    value.serialize(&mut out).map_err(|error| CliError::Other(error.to_string()))?;
+    let mut text = String::from_utf8(text).map_err(|error| CliError::Other(error.to_string()))?;
+    if dry_run && text.ends_with('}') {
+        text.pop();
+        text.push_str(if text == "{" { "\"dry_run\":true}" } else { ",\"dry_run\":true}" });
+    }
+    Ok(text)
+}
+
+/// Compact JSON in which no number is a float. An amount of money that went through
+/// a `serde_json::Value` is one, and may be another amount: it is refused.
+struct Exact;
+
+impl serde_json::ser::Formatter for Exact {
+    fn write_f64<W: ?Sized + Write>(&mut self, _: &mut W, value: f64) -> io::Result<()> {
+        Err(io::Error::other(format!("the result has {value}, which may not be exact; this is a fault of Rollcall")))
+    }
+
+    fn write_f32<W: ?Sized + Write>(&mut self, out: &mut W, value: f32) -> io::Result<()> {
+        self.write_f64(out, value.into())
+    }
 }
 
 /// Text as one line that a terminal only shows.
@@ -171,6 +210,11 @@ pub fn error(error: &dyn Error) {
     note(&format!("error: {}", safe(&reasons(error))));
 }
 
+/// Says what was refused, in words for the command line.
+pub fn refusal(text: &str) {
+    note(&format!("error: {}", safe(text)));
+}
+
 /// An error as it may be repeated: bounded, and without the passwords of URLs.
 pub fn safe(text: &str) -> String {
     let text = short_words(&hide_secrets(text));
@@ -287,6 +331,19 @@ mod tests {
         ] {
             assert_eq!(plain(text), line, "{text:?}");
         }
+    }
+
+    #[test]
+    fn no_amount_is_printed_as_a_float_and_a_dry_run_says_so() {
+        for (amount, printed) in [("500.00", "500.00"), ("9007199254740993.01", "9007199254740993.01"), ("5", "5")] {
+            let raw = RawValue::from_string(amount.to_owned()).expect("JSON");
+            let row = std::collections::BTreeMap::from([("cost", &raw)]);
+            assert_eq!(json_text(&row, false).expect("exact"), format!("{{\"cost\":{printed}}}"));
+            assert_eq!(json_text(&row, true).expect("exact"), format!("{{\"cost\":{printed},\"dry_run\":true}}"));
+            let lossy = json_text(&serde_json::json!({ "rows": [raw] }), false);
+            assert_eq!(lossy.is_err(), amount.contains('.'), "{amount}: {lossy:?}");
+        }
+        assert_eq!(json_text(&serde_json::json!({}), true).expect("exact"), "{\"dry_run\":true}");
     }
 
     #[test]

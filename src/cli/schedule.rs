@@ -269,7 +269,7 @@ fn print(global: &Global, view: &ScheduleView, verb: &str) -> Result<(), CliErro
 
 /// How the letters of a run went.
 fn letters(delivery: &EmailDelivery) -> Result<(), CliError> {
-    output::line(&format!("letters of {} ({}):", delivery.ran.at, delivery.ran.why))?;
+    output::line(&format!("emails of {} ({}):", delivery.ran.at, delivery.ran.why))?;
     let row = |one: &crate::service::background::schedules::Recipient| {
         let next = one.next.map(|next| format!("again at {next}"));
         let error = one.error.clone().unwrap_or_default();
@@ -293,17 +293,19 @@ fn run(global: &Global, service: &Service, key: PartnerKey, id: &str) -> Result<
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(300));
             }
-            RunStep::Elsewhere => return Err(CliError::Other(format!("somebody else is running schedule {id}"))),
+            RunStep::Elsewhere => {
+                return Err(CliError::Other(format!("schedule {id} is being run by another process; try again")));
+            }
         }
     };
     let Some(ran) = ran else {
-        output::note("the partner is suspended, so nobody is told");
+        output::note("the partner is suspended, so no emails are sent");
         return Ok(Outcome::Done);
     };
     let mut sent = None;
     if let Some(delivery_id) = &delivery_id {
         if mailer.is_none() {
-            output::note("these settings name no mail server; the letters are left to a server that has one");
+            output::note("these settings name no mail server; a server with one sends the emails");
         }
         let asked = Instant::now();
         loop {

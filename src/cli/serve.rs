@@ -21,8 +21,9 @@ use tracing_subscriber::{fmt, reload};
 
 use self::notify::{Heart, Notify};
 use self::reread::Reread;
+pub use self::reread::log_filter;
 use super::{CliError, Global, Outcome};
-use crate::config::{AtLeast, Config, LogFormat};
+use crate::config::{AtLeast, Config, ConfigError, LogFormat};
 use crate::console;
 use crate::domain::Time;
 use crate::face::Faces;
@@ -68,7 +69,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 impl Serve {
     pub fn run(self, global: &Global) -> Result<Outcome, CliError> {
         let config = self.settings(global)?;
-        log_to_stderr(&config);
+        log_to_stderr(&config)?;
         // A PostgreSQL database is there or not; only its tables are made.
         let shared = matches!(config.database, Location::Postgres(_));
         let open = if self.create || shared { Open::Create } else { Open::Existing };
@@ -94,14 +95,14 @@ impl Serve {
     }
 }
 
-pub fn log_to_stderr(config: &Config) {
+pub fn log_to_stderr(config: &Config) -> Result<(), ConfigError> {
     use std::io::{IsTerminal, stderr};
     let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = move || super::output::LogLines { colours };
     // The reader of the log may have gone. Reporting that to the same stderr would
     // panic, in the thread that logs.
     let lines = fmt::layer().with_writer(lines).with_ansi(colours).log_internal_errors(false);
-    let (filter, handle) = reload::Layer::new(reread::log_filter(config));
+    let (filter, handle) = reload::Layer::new(reread::log_filter(config)?);
     reread::keep(handle);
     let log = tracing_subscriber::registry().with(filter);
     let set = match config.log.format {
@@ -112,6 +113,7 @@ pub fn log_to_stderr(config: &Config) {
     if let Err(error) = set {
         super::output::note(&format!("logging is not available: {error}"));
     }
+    Ok(())
 }
 
 /// The API and the console.

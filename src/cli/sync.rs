@@ -19,8 +19,7 @@ use serde_json::json;
 use super::output::Bar;
 use super::upstream::Upstream;
 use super::{CliError, Global, OfPartner, Outcome, output};
-use crate::domain::{Currency, Money, Time};
-use crate::http::checks::span;
+use crate::domain::{Currency, Money, Time, span};
 use crate::service::background::lease::{self, Lease, Leases};
 use crate::service::background::mirror::{MirrorError, MirrorOptions, REFUSED_MAX, SyncReport};
 use crate::service::verbs::import::{ImportProgress, Watch};
@@ -74,8 +73,8 @@ pub struct Sync {
 }
 
 fn parse_every(text: &str) -> Result<Duration, String> {
-    let seconds = span(text).and_then(|seconds| u64::try_from(seconds).ok()).filter(|&seconds| seconds > 0);
-    seconds.map(Duration::from_secs).ok_or_else(|| "must be a span of time such as 1h, 15m or 90s".to_owned())
+    let seconds = span::REPEATED.read(text).map_err(|error| error.to_string())?;
+    Ok(Duration::from_secs(seconds.unsigned_abs()))
 }
 
 fn parse_percent(text: &str) -> Result<u64, String> {
@@ -233,7 +232,7 @@ impl Sync {
 
     fn show(&self, global: &Global, report: &SyncReport) -> Result<(), CliError> {
         if global.json {
-            return output::json(report);
+            return output::outcome(report, self.dry_run);
         }
         let SyncReport { at, numbers, came, went, changed, refused, entities, .. } = report;
         let what = match (report.differs(), self.dry_run) {
@@ -265,9 +264,9 @@ impl Sync {
     fn show_failure(&self, global: &Global, error: &CliError) -> Result<(), CliError> {
         let (at, reasons) = (Time::now(), output::reasons(error));
         if global.json {
-            return output::json(&json!({ "at": at, "failed": reasons }));
+            return output::outcome(&json!({ "at": at, "failed": reasons }), self.dry_run);
         }
-        output::note(&format!("{at} {}: the look failed, and nothing was changed: {reasons}", self.of.partner));
+        output::note(&format!("{at} {}: synchronization failed and nothing was changed: {reasons}", self.of.partner));
         Ok(())
     }
 }

@@ -114,7 +114,7 @@ impl UserCommand {
                     zone: Some(zone),
                 };
                 let (user, path) = people.user_create(by, new)?;
-                let link = format!("{}{path}", base()?);
+                let link = link(&base()?, &path);
                 if global.json {
                     let mut shown = shown(&user, partner.as_ref());
                     shown["link"] = link.into();
@@ -137,7 +137,7 @@ impl UserCommand {
                     let list: Vec<Value> = users.iter().map(one).collect();
                     output::json(&json!({ "data": list }))?;
                 } else if users.is_empty() {
-                    output::note("nobody can sign in; create somebody with `rollcall user create`");
+                    output::note("nobody can sign in; create a user with `rollcall user create`");
                 } else {
                     let row = |user: &domain::User| {
                         let status = match (user.disabled_at, user.password_set) {
@@ -172,7 +172,7 @@ impl UserCommand {
                 if without_second_factor {
                     people.user_totp_remove(by, &user.id)?;
                 }
-                let link = format!("{}{}", base()?, people.user_link(by, &user.id)?);
+                let link = link(&base()?, &people.user_link(by, &user.id)?);
                 if global.json {
                     output::json(&json!({ "id": user.id, "email": user.email, "link": link }))?;
                 } else {
@@ -189,6 +189,17 @@ fn disable(global: &Global, service: &Service, people: &People, who: &Who, disab
     let user = people.user_edit(UserActor::Command(service.actor()), &who.find(people)?.id, edit)?;
     let done = if disabled { "disabled" } else { "enabled" };
     report(global, service, &user, &format!("{done} {}", user.email))
+}
+
+/// A link into the console, to be opened in a browser.
+pub fn link(base: &str, path: &str) -> String {
+    if base.ends_with(":0") {
+        output::note(
+            "http.listen has port 0, so the link cannot have the server's port: put it in the place of the 0, or set \
+             console.url",
+        );
+    }
+    format!("{base}{path}")
 }
 
 fn tell(link: &str) -> Result<(), CliError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name};
+use super::{CliError, Global, OfPartner, Outcome, confirm, output, parse_name, refusal};
 use crate::domain::PartnerKey;
 use crate::domain::setting::DeliveryOrder;
 use crate::http::json;
@@ -242,7 +242,7 @@ impl WebhookCommand {
 /// What was typed wrong is a matter of usage.
 fn usage(result: Result<service::WriteOutcome, ServiceError>) -> Result<service::WriteOutcome, CliError> {
     result.map_err(|error| match error {
-        ServiceError::Invalid(_) => CliError::Usage(error.to_string()),
+        ServiceError::Invalid(errors) => CliError::Usage(refusal::fields(&errors, &refusal::typed())),
         other => other.into(),
     })
 }

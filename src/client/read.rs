@@ -14,7 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::shown::{quoted, shown};
 use crate::domain::{
-    AccountId, Currency, E164, Money, NumberType, Status, Tags, UpstreamAccount, UpstreamFields, UpstreamNumber, entity,
+    AccountId, Currency, E164, Money, NumberType, Status, Tags, UpstreamAccount, UpstreamFields, UpstreamNumber,
+    entity, label,
 };
 use crate::wire::Column as C;
 
@@ -198,7 +199,7 @@ impl ListRow for UpstreamNumber {
                 trunk: cells.parsed(trunk)?,
                 number_type: text.map(kind_of).transpose()?,
                 country: cells.parsed(C::Country.name())?,
-                region: cells.name(C::Region.name())?,
+                region: cells.text(C::Region.name())?.and_then(|text| label::region_of(&text)),
                 cost: cells.money(cost, C::Currency.name())?,
                 tags: cells.tags(C::Tags.name())?,
             },
@@ -341,6 +342,16 @@ mod tests {
         assert_eq!(cost("0.1"), Some(10));
         assert_eq!(cost("500.000000"), Some(50_000));
         assert_eq!(cost("null"), None);
+    }
+
+    #[test]
+    fn a_region_of_another_server_stops_nothing() {
+        let long = "x".repeat(5_000);
+        for (region, read) in [("Mumbai", "Mumbai"), ("a\\nb\\u001b[31m", "a b [31m"), (&long, "x")] {
+            let row = format!(r#"{{"number":"+912271264217","status":"active","region":"{region}"}}"#);
+            let region = number(&row, "data").expect("a number").said.region.expect("a region");
+            assert!(region.starts_with(read) && region.chars().count() <= label::REGION_CHARS_MAX, "{region}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
-use super::line::FilterLine;
+use super::line::{FilterLine, Problem};
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::verbs::{self, Choices, VerbFields};
 use super::{ConsoleState, numbers, show};
@@ -111,12 +111,11 @@ pub async fn preview(State(console): ConsoleState, Path(partner): Path<String>, 
 fn selected(visit: &Visit, form: &Form) -> Result<Selected, String> {
     if form.has("all") {
         let line = FilterLine::read(form.get("q"), &visit.snapshot, &visit.clock);
-        let problems: Vec<String> =
-            line.problems.iter().map(|problem| format!("{} {}", problem.word, problem.hint)).collect();
+        let problems: Vec<String> = line.problems.iter().map(Problem::sentence).collect();
         return match problems.is_empty() {
             true => Ok(Selected::Line(Box::new(line))),
             false => {
-                Err(format!("A part of the filter is not understood, so it selects nothing: {}.", problems.join("; ")))
+                Err(format!("A part of the filter is not understood, so it selects nothing: {}", problems.join("; ")))
             }
         };
     }
@@ -142,7 +141,8 @@ async fn nothing(visit: Visit, form: &Form, headers: &HeaderMap, error: String) 
     let page = form.get("page").parse().unwrap_or(1).max(1);
     let frame = visit.frame("Numbers", "numbers").failed(error);
     let part = numbers::PagePart::of(page, headers);
-    numbers::shown(visit, form.get("q"), part, frame, StatusCode::UNPROCESSABLE_ENTITY).await
+    let list = numbers::NumberList::of(form.get("q"), part).choosing(form.get("verb"));
+    numbers::show(visit, list, frame, StatusCode::UNPROCESSABLE_ENTITY).await
 }
 
 fn page(

@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use super::diff::Called;
 use super::form::first_moment;
 use super::gate::{Needs, Visit, query_value};
-use super::jobs::{page_of, told};
+use super::jobs::{on_a_page, page_of, told};
 use super::number::who;
 use super::page::{Frame, PageResult, Trouble, done, html_as, mendable};
 use super::pieces::FactList;
@@ -35,8 +35,9 @@ use crate::wire::html::Html;
 
 /// How many changes a page has.
 const ROWS: usize = 50;
-/// How many numbers of a change a page has.
-const NUMBERS: u64 = 200;
+/// How many numbers of a change a page has: so many stay below 100 kB, whatever was
+/// changed of each.
+const NUMBERS: u64 = 80;
 /// How many changes are looked at for one page.
 const LOOKED_AT_MAX: u64 = 2_000;
 /// How many are read at a time.
@@ -118,7 +119,7 @@ struct ChangePage {
     version: u64,
     title: String,
     facts: FactList,
-    entities: Vec<String>,
+    entities: Vec<Html>,
     more_entities: usize,
     rows: Vec<NumberRow>,
     total: u64,
@@ -335,6 +336,7 @@ fn verb_name(verb: Verb) -> String {
                 Some((what, verb)) => format!("{what} {}", done(verb)),
                 None => other.as_str().to_owned(),
             };
+            let text = show::in_console(&text);
             let mut chars = text.chars();
             chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
         }
@@ -551,7 +553,7 @@ fn summed(visit: &Visit, called: &Called<'_>, found: &FoundChange, job: Option<&
     }
     let entities = &listed.entities;
     let shown = if parts.is_empty() || entities.len() <= ENTITIES { ENTITIES } else { 0 };
-    let said = |entity: &EntityChange| Html::from(diff::entity(called, listed.entry.verb, entity));
+    let said = |entity: &EntityChange| diff::entity(visit, called, listed.entry.verb, entity);
     parts.extend(entities.iter().take(shown).map(said));
     if let Some(more @ 1..) = entities.len().checked_sub(shown) {
         let besides = if shown == 0 { "customers, applications and trunks" } else { "more" };
@@ -651,9 +653,12 @@ async fn show_change(
 ) -> PageResult {
     let after = version.checked_sub(1).ok_or(Trouble::NotFound)?;
     let (replica, snapshot) = (visit.console.app.replica.clone(), visit.snapshot.clone());
-    let skip = (page - 1).saturating_mul(NUMBERS);
-    let listed = blocking(move || replica.changes(&snapshot, after, 1, skip, NUMBERS as usize)).await??.pop();
-    let listed = listed.filter(|listed| listed.version == version).ok_or(Trouble::NotFound)?;
+    let read = move || {
+        let read = |skip| replica.changes(&snapshot, after, 1, skip, NUMBERS as usize);
+        on_a_page(page, NUMBERS, read, |listed| listed.first().map_or(0, |listed| listed.total))
+    };
+    let (mut listed, page) = blocking(read).await??;
+    let listed = listed.pop().filter(|listed| listed.version == version).ok_or(Trouble::NotFound)?;
     let at = listed.entry.at;
     let clock = &visit.clock;
     frame.title = format!("Change {version}");
@@ -699,7 +704,7 @@ async fn show_change(
             .entities
             .iter()
             .take(NUMBERS as usize)
-            .map(|one| diff::entity(&called, listed.entry.verb, one))
+            .map(|one| diff::entity(visit, &called, listed.entry.verb, one))
             .collect(),
         rows: rows.collect(),
         total: listed.total,
@@ -778,7 +783,7 @@ mod tests {
 
     #[test]
     fn verbs_are_words() {
-        assert_eq!(verb_name(Verb::AccountCreate), "Account created");
+        assert_eq!(verb_name(Verb::AccountCreate), "Customer created");
         assert_eq!(verb_name(Verb::Assign), "Assign");
     }
 }

@@ -18,12 +18,11 @@ use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::line::quoted;
 use super::number::who;
-use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{ConsoleState, ItemPath, keys, pieces, show, unknown};
 use crate::checks::{Check, CheckOptions, Finding, counts};
-use crate::domain::{AccountId, Actor, FieldError, Money, Time};
+use crate::domain::{AccountId, Actor, FieldError, Sum, Time};
 use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
@@ -143,7 +142,7 @@ struct FoundPage {
     page: usize,
     pages: usize,
     /// What the idle numbers cost a month.
-    saves: Vec<Money>,
+    saves: Vec<Sum>,
 }
 
 impl FoundPage {
@@ -295,7 +294,7 @@ pub async fn acknowledge(State(console): ConsoleState, Path((partner, id)): Item
     };
     let failed = |refusal: FormRefusal| {
         let [until, day, note] = ["until", "day", "note"].map(|name| form.get(name).to_owned());
-        let FormRefusal { text, wrongs } = refusal;
+        let FormRefusal { text, wrongs, .. } = refusal;
         (visit.frame("Checks", "checks").failed(text), TypedNote { id: id.clone(), until, day, note, wrongs })
     };
     let (note, until) = match choice {
@@ -399,7 +398,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
         let check = rows[0].finding.check;
         CheckGroup {
             id: check.as_str(),
-            name: check_name(check),
+            name: show::check_name(check),
             severity: check.severity().as_str(),
             count: show::thousands(of_check.get(&check).copied().unwrap_or_default()),
             meaning: check.meaning(),
@@ -448,7 +447,7 @@ async fn render(visit: &Visit, frame: Frame, asked: &ChecksView, typed: TypedNot
 }
 
 /// What the idle numbers cost a month, or why none can be found yet.
-fn idle_words(snapshot: &Snapshot, saves: Vec<Money>, asked: &ChecksView, options: &CheckOptions, now: Time) -> String {
+fn idle_words(snapshot: &Snapshot, saves: Vec<Sum>, asked: &ChecksView, options: &CheckOptions, now: Time) -> String {
     if asked.check != Some(Check::Idle) {
         return String::new();
     }
@@ -457,7 +456,7 @@ fn idle_words(snapshot: &Snapshot, saves: Vec<Money>, asked: &ChecksView, option
         let known = show::count(u64::from(recording.whole_days(now)), "whole day", "whole days");
         return format!("Silent until all nodes have recorded calls for {days} whole days; so far it is {known}.");
     }
-    let sums: Vec<String> = saves.into_iter().map(show::money).collect();
+    let sums: Vec<String> = saves.into_iter().map(show::sum).collect();
     match sums.is_empty() {
         true => String::new(),
         false => format!("Releasing these numbers would save {} a month.", sums.join(" and ")),
@@ -480,7 +479,13 @@ fn tabs(found: &FindingsSummary, asked: &ChecksView) -> Vec<CheckTab> {
         if count > 0 || current {
             let query = ChecksView { check: Some(check), ..all.clone() }.query();
             let count = show::thousands(count);
-            tabs.push(CheckTab { name: check_name(check), count, severity: check.severity().as_str(), query, current });
+            tabs.push(CheckTab {
+                name: show::check_name(check),
+                count,
+                severity: check.severity().as_str(),
+                query,
+                current,
+            });
         }
     }
     tabs.push(CheckTab {

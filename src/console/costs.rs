@@ -23,8 +23,8 @@ use super::chooser;
 use super::gate::{Visit, query_value};
 use super::page::{Frame, PageResult, Trouble, guard, html_as};
 use super::{ConsoleState, download, show, unknown};
-use crate::billing::{AccountBill, Bill, BillLine, Calendar, Day, Month, Proration, Sum};
-use crate::domain::{AccountId, Currency};
+use crate::billing::{AccountBill, Bill, BillLine, Calendar, Day, Month, Proration};
+use crate::domain::{AccountId, Currency, Sum};
 use crate::http::costs;
 use crate::service;
 use crate::wire::costs::BillText;
@@ -33,8 +33,9 @@ use crate::wire::paper;
 
 /// How many customers a page has.
 const ROWS: usize = 50;
-/// How many lines are shown of each group of a customer; a file has them all.
-const LINES: usize = 200;
+/// How many lines of a customer are shown, in all currencies: so many stay below 100 kB.
+/// A file has them all.
+const LINES: usize = 90;
 /// How many lines of an invoice are sent at a time.
 const CHUNK_LINES: usize = 256;
 /// Where the style of printed pages is.
@@ -274,7 +275,10 @@ pub async fn page(State(console): ConsoleState, Path(partner): Path<String>, req
             _ => Vec::new(),
         },
         details: match (&bill, account) {
-            (Some(bill), Some(_)) => groups.iter().map(|&place| detail(&visit, bill, place)).collect(),
+            (Some(bill), Some(_)) => {
+                let most = LINES / groups.len().max(1);
+                groups.iter().map(|&place| detail(&visit, bill, place, most)).collect()
+            }
             _ => Vec::new(),
         },
         groups: groups.len() as u64,
@@ -502,7 +506,8 @@ fn row(asked: &CostsView, group: &AccountBill) -> CostsRow {
     }
 }
 
-fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
+/// A group of a customer, with the first of its lines.
+fn detail(visit: &Visit, bill: &Bill, place: usize, most: usize) -> Detail {
     let group = &bill.groups[place];
     let shown = |line: &BillLine| ShownLine {
         number: visit.console.spaces.readable(line.number),
@@ -519,8 +524,8 @@ fn detail(visit: &Visit, bill: &Bill, place: usize) -> Detail {
         currency: group.total.currency.code().to_owned(),
         total: show::sum(group.total),
         count: show::count(group.lines.len() as u64, "line", "lines"),
-        lines: bill.lines[group.lines.clone()].iter().take(LINES).map(shown).collect(),
-        more: group.lines.len() > LINES,
+        lines: bill.lines[group.lines.clone()].iter().take(most).map(shown).collect(),
+        more: group.lines.len() > most,
     }
 }
 

@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use super::form::{self, FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new, query_value};
 use super::line::quoted;
-use super::overview::check_name;
 use super::page::{Frame, PageResult, Trouble, done, html, html_as};
 use super::search::did_you_mean;
 use super::sign_in::blocking;
@@ -24,11 +23,11 @@ use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::checks::{Check, CheckOptions};
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
-use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, Money, State as Stored, entity};
+use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, State as Stored, Sum, entity};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Pattern, StatusCounts, Window};
 use crate::service::verbs::checks::findings;
-use crate::service::verbs::entities::EntityPatch;
+use crate::service::verbs::entities::{EntityPatch, state_tag};
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
 use crate::wire;
@@ -153,7 +152,12 @@ pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, req
     })
 }
 
-fn row(visit: &Visit, account: &Account, counts: StatusCounts, rental: &BTreeMap<Currency, (u64, i64)>) -> CustomerRow {
+fn row(
+    visit: &Visit,
+    account: &Account,
+    counts: StatusCounts,
+    rental: &BTreeMap<Currency, (u64, i128)>,
+) -> CustomerRow {
     let id = account.auth_id.as_str();
     CustomerRow {
         id: id.to_owned(),
@@ -169,8 +173,8 @@ fn row(visit: &Visit, account: &Account, counts: StatusCounts, rental: &BTreeMap
 }
 
 /// One amount for each currency: they are never added.
-fn amounts(rental: &BTreeMap<Currency, (u64, i64)>) -> Vec<String> {
-    rental.iter().map(|(&currency, &(_, minor))| show::money(Money { minor, currency })).collect()
+fn amounts(rental: &BTreeMap<Currency, (u64, i128)>) -> Vec<String> {
+    rental.iter().map(|(&currency, &(_, minor))| show::sum(Sum { minor, currency })).collect()
 }
 
 /// The filter line of a customer's numbers.
@@ -360,7 +364,8 @@ fn refused(error: ServiceError) -> Result<FormRefusal, Trouble> {
     match error {
         ServiceError::Unknown { what: "number", id } => one("number", format!("{id} is not in the inventory"), &id),
         ServiceError::Exists { id, .. } => one("id", format!("there is already a customer {id}"), &id),
-        other => FormRefusal::from_verb(other),
+        // The id of a new customer is the one that this form gives.
+        other => Ok(FormRefusal::from_verb(other)?.renamed("account_auth_id", "id")),
     }
 }
 
@@ -401,7 +406,7 @@ impl CustomerFinding {
         CustomerFinding {
             severity: check.severity().as_str(),
             id: check.as_str(),
-            name: check_name(check),
+            name: show::check_name(check),
             meaning: check.meaning(),
             action: check.action(),
             numbers: named.map(|one| (visit.console.spaces.readable(*one), one.to_string())).collect(),
@@ -422,6 +427,8 @@ struct Customer {
     name: String,
     /// As it was typed where it shall have another.
     new_name: String,
+    /// The version that the form for another name changes.
+    version: u64,
     wrongs: Wrongs,
     created: Html,
     archived: Option<Html>,
@@ -458,6 +465,8 @@ pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, r
 struct OpenCustomerForm {
     verb: &'static str,
     wrongs: Wrongs,
+    /// The version that it goes on with; else it is the current one.
+    version: Option<u64>,
 }
 
 async fn customer(
@@ -497,6 +506,7 @@ async fn customer(
         account: query_value(id),
         name: account.name.to_string(),
         new_name: if open.verb == "rename" { form.get("name").to_owned() } else { account.name.to_string() },
+        version: open.version.filter(|_| open.verb == "rename").unwrap_or_else(|| state_tag(&account)),
         created: visit.clock.day(account.created_at),
         archived: account.archived_at.map(|at| visit.clock.day(at)),
         active: show::thousands(counts.active),
@@ -563,7 +573,7 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
         },
         Ok(CustomerForm::Choose) => {
             let frame = visit.frame("", "customers");
-            let open = OpenCustomerForm { verb, wrongs: Wrongs::default() };
+            let open = OpenCustomerForm { verb, ..OpenCustomerForm::default() };
             return customer(visit, &id, &form, frame, open, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
         Err(error) => Err(ServiceError::Invalid(vec![error])),
@@ -578,8 +588,9 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
                 _ => StatusCode::CONFLICT,
             };
             let refusal = refused(error)?;
-            let frame = visit.frame("", "customers").failed(refusal.text);
-            customer(visit, &id, &form, frame, OpenCustomerForm { verb, wrongs: refusal.wrongs }, status).await
+            let frame = visit.frame("", "customers").failed(&refusal.text);
+            let open = OpenCustomerForm { verb, version: refusal.version(&form), wrongs: refusal.wrongs };
+            customer(visit, &id, &form, frame, open, status).await
         }
     }
 }

@@ -9,7 +9,7 @@
 //! Deliberately absent: which fields differ (`service::verbs::import::report`).
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 
 use askama::Template;
@@ -17,10 +17,12 @@ use askama::Template;
 use super::gate::{Visit, made};
 use super::page::Notice;
 use super::{pieces, show};
+use crate::checks::{CheckOptions, Finding};
 use crate::domain::summary::{self, Names};
 use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
+use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::service::verbs::import::{FieldChange, Naming, differences};
 use crate::wire::html::Html;
 
@@ -28,11 +30,13 @@ use crate::wire::html::Html;
 pub struct Called<'s> {
     snapshot: &'s Snapshot,
     shared: OnceCell<HashSet<(NamedKind, String)>>,
+    /// What is found now, by its id.
+    findings: OnceCell<HashMap<String, String>>,
 }
 
 impl<'s> Called<'s> {
     pub fn of(snapshot: &'s Snapshot) -> Called<'s> {
-        Called { snapshot, shared: OnceCell::new() }
+        Called { snapshot, shared: OnceCell::new(), findings: OnceCell::new() }
     }
 
     /// Its name, with its id where several have that name.
@@ -81,6 +85,22 @@ impl Names for Called<'_> {
         if name == id { format!("{kind} {id}") } else { format!("{kind} {name} ({id})") }
     }
 
+    /// `Unrouted, +912271264217`; what is no longer found has its id only.
+    fn finding(&self, id: &str) -> String {
+        let all = self.findings.get_or_init(|| {
+            let found = findings(self.snapshot, &CheckOptions::default(), None, Time::now());
+            let about = |seen: &ReportedFinding| {
+                let Finding { check, account, number, .. } = &seen.finding;
+                let number = number.map(|number| number.to_string());
+                let customer = account.as_ref().map(|id| self.customer(id));
+                let about: Vec<String> = [show::check_name(*check)].into_iter().chain(number.or(customer)).collect();
+                about.join(", ")
+            };
+            found.iter().map(|seen| (seen.id.clone(), about(seen))).collect()
+        });
+        all.get(id).cloned().unwrap_or_else(|| id.to_owned())
+    }
+
     fn created(&self, _: &str) -> String {
         "created".to_owned()
     }
@@ -113,9 +133,9 @@ pub fn said(visit: &Visit, called: &Called<'_>, verb: Verb, change: &NumberChang
 }
 
 /// The same of a customer, an application, a trunk or a setting.
-pub fn entity(called: &Called<'_>, verb: Verb, change: &EntityChange) -> String {
-    let said = summary::entity_called(change, called);
-    if verb == Verb::Undo { format!("Undo: {said}") } else { said }
+pub fn entity(visit: &Visit, called: &Called<'_>, verb: Verb, change: &EntityChange) -> Html {
+    let said = visit.clock.told(&summary::entity_called(change, called));
+    if verb == Verb::Undo { Html::from("Undo: ") + said } else { said }
 }
 
 /// What two records differ in, as a list; a record that is not there is a number
@@ -201,7 +221,7 @@ pub fn notice(visit: &Visit, query: &str) -> Option<Notice> {
     let after = version.checked_sub(1)?;
     let listed = visit.console.app.replica.changes(&visit.snapshot, after, 1, 0, 2).ok()?.pop()?;
     let (called, entry) = (Called::of(&visit.snapshot), &listed.entry);
-    let entities = listed.entities.iter().map(|one| entity(&called, entry.verb, one).into());
+    let entities = listed.entities.iter().map(|one| entity(visit, &called, entry.verb, one));
     let text = match &listed.numbers[..] {
         [one] => {
             let number = visit.console.spaces.readable(one.number);

@@ -91,6 +91,7 @@ pub async fn form(
     next: Next,
 ) -> Response<Body> {
     let page = page_of(posted.page, &params);
+    let way_back = with_query(&page, request.uri().query());
     let entered = enter(&console, posted, &params, request, &page).await;
     match entered {
         Ok(Entered::Pass(request)) => next.run(request).await,
@@ -99,6 +100,9 @@ pub async fn form(
             let to = with_query(&page, request.uri().query());
             once(&console, person, request, key, to, next).await
         }
+        // The session has ended, or was never there: nothing is kept of the form, and the
+        // sign-in page says so and leads back to the form's page.
+        Err(Trouble::SignIn { form, .. }) => Trouble::SignIn { back: way_back, form }.into_response(),
         Err(trouble) => trouble.into_response(),
     }
 }
@@ -295,7 +299,8 @@ pub async fn pages(
         },
     };
     let (status, text) = (response.status(), told.text.clone());
-    let Ok(framed) = html_as(status, &page::FramedTrouble { frame, text: &text }) else { return response };
+    let plain = Some(asked.uri().path()).filter(|_| told.title == page::BAD_ADDRESS);
+    let Ok(framed) = html_as(status, &page::FramedTrouble { frame, text: &text, plain }) else { return response };
     let (mut head, _) = response.into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(head, framed.into_body())

@@ -16,7 +16,7 @@ use http::header::{self, HeaderValue};
 
 use super::ConsoleState;
 use super::gate::Visit;
-use super::line::FilterLine;
+use super::line::{self, AddressLine, FilterLine};
 use super::page::{PageResult, Trouble, guard};
 use crate::http::places::PlaceKind;
 use crate::http::pull::{self, Pulled};
@@ -29,18 +29,13 @@ const CHUNK_ROWS: usize = 256;
 /// GET /console/p/{partner}/numbers/export
 pub async fn csv(State(console): ConsoleState, Path(partner): Path<String>, request: Request) -> PageResult {
     let visit = Visit::enter(&console, &request, &partner)?;
-    let (mut q, mut form) = (String::new(), TextForm::Csv);
-    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
-        match (&*name, &*value) {
-            ("q", _) => q = value.trim().to_owned(),
-            ("for", "spreadsheet") => form = TextForm::Spreadsheet,
-            _ => {}
-        }
-    }
+    let query = request.uri().query().unwrap_or_default();
+    let spreadsheet = wire::parameter(query, "for").is_some_and(|kind| kind == "spreadsheet");
+    let form = if spreadsheet { TextForm::Spreadsheet } else { TextForm::Csv };
+    let AddressLine { q, problems } = line::of_address(query);
     let line = FilterLine::read(&q, &visit.snapshot, &visit.clock);
-    if let Some(problem) = line.problems.first() {
-        let why =
-            format!("A part of the filter is not understood, so there is no file: {} {}.", problem.word, problem.hint);
+    if let Some(problem) = problems.first().or(line.problems.first()) {
+        let why = format!("A part of the filter is not understood, so there is no file: {}", problem.sentence());
         return Err(Trouble::Bad(why));
     }
     let walk = visit.snapshot.walk(line.filter, line.order, None, visit.clock.now);

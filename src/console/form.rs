@@ -8,9 +8,10 @@
 
 use jiff::civil::Date;
 
+use super::gate::Form;
 pub use super::page::SENTENCE;
 use super::page::{Trouble, mendable, told};
-use super::show::PageClock;
+use super::show::{PageClock, in_console};
 use crate::domain::{FieldError, Time, time};
 use crate::service::ServiceError;
 use crate::service::people::PeopleError;
@@ -20,11 +21,13 @@ use crate::service::people::PeopleError;
 pub struct FormRefusal {
     pub text: String,
     pub wrongs: Wrongs,
+    /// Whether it says that somebody else changed the same thing meanwhile.
+    pub outdated: bool,
 }
 
 impl FormRefusal {
     pub fn of(errors: Vec<FieldError>) -> FormRefusal {
-        FormRefusal { text: told(&errors), wrongs: Wrongs(errors) }
+        FormRefusal { text: told(&errors), wrongs: Wrongs(errors), outdated: false }
     }
 
     /// One field, and a sentence that says what is wrong with it.
@@ -34,12 +37,37 @@ impl FormRefusal {
 
     /// Of a long form: above it stands only that fields are marked.
     pub fn below(errors: Vec<FieldError>) -> FormRefusal {
-        FormRefusal { text: "Nothing was saved; see what is marked below.".to_owned(), wrongs: Wrongs(errors) }
+        let text = "Nothing was saved; see what is marked below.".to_owned();
+        FormRefusal { text, ..FormRefusal::of(errors) }
+    }
+
+    /// The same of a field that has another name in the form.
+    pub fn renamed(mut self, from: &str, to: &str) -> FormRefusal {
+        let mut errors = std::mem::take(&mut self.wrongs.0);
+        errors.iter_mut().filter(|error| error.field == from).for_each(|error| to.clone_into(&mut error.field));
+        let text = if errors.is_empty() { self.text } else { told(&errors) };
+        FormRefusal { text, wrongs: Wrongs(errors), ..self }
     }
 
     /// What no single field is to blame for.
     pub fn whole(text: impl Into<String>) -> FormRefusal {
-        FormRefusal { text: text.into(), wrongs: Wrongs::default() }
+        FormRefusal { text: text.into(), ..FormRefusal::default() }
+    }
+
+    /// Somebody else changed it since the form's page was loaded.
+    pub fn outdated(what: &str, by: &str) -> FormRefusal {
+        let text = format!(
+            "This {what} was changed{by} while you looked at it, so nothing was saved. Above the form is how it is \
+             now; send the form again if you still want to."
+        );
+        FormRefusal { outdated: true, ..FormRefusal::whole(text) }
+    }
+
+    /// The version with which the refused form goes on: the one that was sent, so that
+    /// a mended form does not undo what others changed meanwhile. `None` is the current
+    /// one, where the refusal has told of that change.
+    pub fn version(&self, form: &Form) -> Option<u64> {
+        form.version().filter(|_| !self.outdated)
     }
 
     /// What was refused about people, or trouble where there is nothing to be
@@ -48,10 +76,10 @@ impl FormRefusal {
         let text = error.to_string();
         Ok(match error {
             PeopleError::Invalid(errors) => FormRefusal::of(errors),
-            PeopleError::Exists => FormRefusal::field("email", text),
+            PeopleError::Exists => FormRefusal::field("email", in_console(&text)),
             PeopleError::Refused => FormRefusal::field(password, "the password is wrong"),
             PeopleError::Code => FormRefusal::field(code, text),
-            PeopleError::WeakPassword(_) => FormRefusal::field("new", text),
+            PeopleError::WeakPassword(_) => FormRefusal::field("new", in_console(&text)),
             PeopleError::Throttled { .. } | PeopleError::Forbidden(_) => FormRefusal::whole(text),
             error => return Err(error.into()),
         })
@@ -61,6 +89,9 @@ impl FormRefusal {
     pub fn from_verb(error: ServiceError) -> Result<FormRefusal, Trouble> {
         match error {
             ServiceError::Invalid(errors) => Ok(FormRefusal::of(errors)),
+            ServiceError::Outdated { what, .. } => {
+                Ok(FormRefusal::outdated(if what == "account" { "customer" } else { what }, ""))
+            }
             other => Ok(FormRefusal::whole(mendable(other)?)),
         }
     }
@@ -70,14 +101,25 @@ impl FormRefusal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wrongs(pub Vec<FieldError>);
 
+/// What an error says, in the words of the console; a sentence may name something.
+fn message(error: &FieldError) -> String {
+    if error.code == SENTENCE { error.message.clone() } else { in_console(&error.message) }
+}
+
 impl Wrongs {
+    /// The same with times as the reader's clock has them.
+    pub fn at(&self, clock: &PageClock) -> Wrongs {
+        let told = |error: &FieldError| FieldError { message: clock.plain_told(&error.message), ..error.clone() };
+        Wrongs(self.0.iter().map(told).collect())
+    }
+
     /// What is wrong with a field, or with one of what it lists.
     pub fn said(&self, field: &str) -> Option<String> {
         let of = |error: &FieldError| match error.field.strip_prefix(field)? {
-            "" => Some(error.message.clone()),
+            "" => Some(message(error)),
             // Named by what it says, since empty lines of a list are passed over.
             one if one.starts_with('[') => {
-                Some(format!("{} {}", error.value.as_deref().unwrap_or_default(), error.message))
+                Some(format!("{} {}", error.value.as_deref().unwrap_or_default(), message(error)))
             }
             _ => None,
         };

@@ -34,6 +34,7 @@ use crate::http::{App, RequestId, Secure, peer, waiting};
 use crate::inventory::Snapshot;
 use crate::service::people::{AuditEntry, Session};
 use crate::service::replica::Node;
+use crate::service::verbs::numbers::Expected;
 use crate::service::{Service, ServiceError};
 use crate::wire;
 
@@ -43,6 +44,8 @@ pub const FORM_BYTES_MAX: usize = 4 << 20;
 const COOKIE_SECURE: &str = "__Host-rollcall";
 /// The cookie on this machine without TLS.
 const COOKIE_PLAIN: &str = "rollcall";
+/// The field of a form that says which version of something it changes.
+const VERSION: &str = "version";
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Somebody who is signed in.
@@ -63,6 +66,8 @@ pub struct Visit {
     pub snapshot: Arc<Snapshot>,
     /// Where the partner's pages begin: `/console/p/PA_X`.
     pub base: String,
+    /// The state in which the sender of a form knows what the form changes.
+    pub expected: Expected,
 }
 
 impl std::ops::Deref for Visit {
@@ -74,11 +79,12 @@ impl std::ops::Deref for Visit {
 }
 
 impl Person {
-    /// The signed-in user, or a redirect to the sign-in form.
+    /// The signed-in user, or a redirect to the sign-in form. The way back of a form is
+    /// its page, which `door` knows.
     pub fn enter(console: &Arc<Console>, request: &Request) -> Result<Person, Trouble> {
+        let form = !matches!(*request.method(), Method::GET | Method::HEAD);
         let back = request.uri().path_and_query().map_or("/", |uri| uri.as_str());
-        let away =
-            || Trouble::SignIn { back: if request.method() == Method::GET { back.to_owned() } else { String::new() } };
+        let away = || Trouble::SignIn { back: if form { String::new() } else { back.to_owned() }, form };
         console.app.trusted().map_err(Trouble::Stale)?;
         let token = cookie(&console.app, request).ok_or_else(away)?;
         let session = match request.extensions().get::<Known>() {
@@ -95,7 +101,7 @@ impl Person {
 
     /// The same person, as they are after something about them changed.
     pub fn again(self) -> Result<Person, Trouble> {
-        let gone = || Trouble::SignIn { back: String::new() };
+        let gone = || Trouble::SignIn { back: String::new(), form: false };
         let session = self.console.app.people.session(&self.token)?.ok_or_else(gone)?;
         Ok(Person { session, ..self })
     }
@@ -163,7 +169,7 @@ impl Visit {
             ));
         }
         let base = format!("{PREFIX}/p/{}", segment(partner));
-        Ok(Visit { person, node, snapshot, base })
+        Ok(Visit { person, node, snapshot, base, expected: Expected::Anything })
     }
 
     /// The same for a form that changes something, and what it says.
@@ -176,7 +182,8 @@ impl Visit {
         let visit = Visit::enter(console, &request, partner)?;
         let form = Form::read(request).await?;
         visit.need(needs)?;
-        Ok((visit, form))
+        let expected = form.version().map_or(Expected::Anything, |version| Expected::Versions(vec![version]));
+        Ok((Visit { expected, ..visit }, form))
     }
 
     /// Refuses, and notes, what somebody's role does not allow.
@@ -221,13 +228,14 @@ impl Visit {
     }
 
     /// Does a verb away from the threads that serve others, and notes what was
-    /// refused; what was done is in the log.
+    /// refused; what was done is in the log. The version of the form is held against
+    /// the stored one inside the verb's transaction.
     pub async fn act<T: Send + 'static>(
         &self,
         what: impl AsRef<str>,
         verb: impl FnOnce(&Service, crate::domain::PartnerKey) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let (service, key) = (self.service(), self.snapshot.key);
+        let (service, key) = (self.service().expecting(self.expected.clone()), self.snapshot.key);
         let done = waiting::work(&waiting::WRITES, move || verb(&service, key)).await;
         let done = done.unwrap_or_else(|error| Err(error.into()));
         if let Err(error) = &done {
@@ -430,6 +438,11 @@ impl Form {
     /// What a field says, to the letter.
     pub fn raw(&self, name: &str) -> &str {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The version of what the form changes, as its page had it.
+    pub fn version(&self) -> Option<u64> {
+        self.get(VERSION).parse().ok()
     }
 
     pub fn has(&self, name: &str) -> bool {

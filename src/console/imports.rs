@@ -26,7 +26,7 @@ use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::pieces::{self, FactList};
 use super::sign_in::blocking;
 use super::{Console, ConsoleState, ItemPath, StepPath, diff, download, show};
-use crate::domain::{Actor, Currency, E164, Money};
+use crate::domain::{Actor, Currency, E164, Sum};
 use crate::http::places::PlaceKind;
 use crate::http::waiting;
 use crate::intake::{Field, Peeked, PeekedColumn};
@@ -879,20 +879,19 @@ fn facts(visit: &Visit, upload: &Upload) -> FactList {
 
 /// The rental now and after, of the currencies that differ.
 fn costs(visit: &Visit, money: &BTreeMap<Currency, CostChange>) -> Vec<Cost> {
-    let mut now: BTreeMap<Currency, i64> = BTreeMap::new();
+    let mut now: BTreeMap<Currency, i128> = BTreeMap::new();
     for (&currency, &(_, minor)) in visit.snapshot.rental().iter().flatten() {
-        let sum = now.entry(currency).or_default();
-        *sum = sum.saturating_add(minor);
+        *now.entry(currency).or_default() += minor;
     }
     let one = |(&currency, moved): (&Currency, &CostChange)| {
         let before = now.get(&currency).copied().unwrap_or_default();
-        let amount = |minor| show::money(Money { minor, currency });
+        let amount = |minor| show::sum(Sum { minor, currency });
         Cost {
             currency: currency.code().to_owned(),
             now: amount(before),
             up: show::differences([(&currency, &moved.up)]),
-            down: show::differences([(&currency, &moved.down.saturating_neg())]),
-            then: amount(before.saturating_add(moved.net())),
+            down: show::differences([(&currency, &-moved.down)]),
+            then: amount(before + moved.net()),
         }
     };
     money.iter().filter(|(_, moved)| **moved != CostChange::default()).map(one).collect()

@@ -20,7 +20,7 @@ use super::number::who;
 use super::page::{Frame, PageResult, Trouble, html, html_as, mendable, redirect};
 use super::pieces::FactList;
 use super::sign_in::blocking;
-use super::{ConsoleState, ItemPath, StepPath, diff, download, pieces, show, unknown, verbs};
+use super::{ConsoleState, ItemPath, StepPath, diff, download, pieces, show, verbs};
 use crate::domain::action::{Assignment, Transfer};
 use crate::domain::{AccountId, Action, Actor, ApplicationId, E164, NumberChange, PartnerKey, TrunkId};
 use crate::http::json::job_verb as verb_name;
@@ -132,7 +132,11 @@ pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, req
     let query = request.uri().query().unwrap_or_default();
     let page = page_of(query);
     let (service, key) = (console.app.service.clone(), visit.snapshot.key);
-    let (jobs, total) = blocking(move || service.jobs(key, (page - 1).saturating_mul(ROWS), ROWS as usize)).await??;
+    let (jobs, total, page) = blocking(move || {
+        on_a_page(page, ROWS, |skip| service.jobs(key, skip, ROWS as usize), |(_, total)| *total)
+            .map(|((jobs, total), page)| (jobs, total, page))
+    })
+    .await??;
     let listed = jobs.iter().map(|job| ListedJob {
         id: job.id.clone(),
         what: what(job),
@@ -246,17 +250,21 @@ fn address(visit: &Visit, id: &str) -> String {
     visit.href("jobs", id)
 }
 
+/// Reads a page of a list, and the last one for whatever is beyond it; with its place.
+pub fn on_a_page<T, E>(
+    page: u64,
+    rows: u64,
+    read: impl Fn(u64) -> Result<T, E>,
+    total: impl Fn(&T) -> u64,
+) -> Result<(T, u64), E> {
+    let found = read((page - 1).saturating_mul(rows))?;
+    let last = total(&found).div_ceil(rows).max(1);
+    if page <= last { Ok((found, page)) } else { Ok((read((last - 1) * rows)?, last)) }
+}
+
 /// Which page a query asks for, from 1.
 pub fn page_of(query: &str) -> u64 {
     wire::parameter(query, "page").and_then(|page| page.parse().ok()).unwrap_or(1).max(1)
-}
-
-/// Why the result that a query asks for is none.
-fn unknown_result(query: &str) -> Option<String> {
-    let value = wire::parameter(query, "result")?;
-    let known = RowResult::ALL.iter().map(|result| result.as_str());
-    let unknown = !value.is_empty() && RowResult::parse(&value).is_none();
-    unknown.then(|| unknown::word("result of a row", &value, known))
 }
 
 fn result_of(query: &str) -> Option<RowResult> {
@@ -265,14 +273,12 @@ fn result_of(query: &str) -> Option<RowResult> {
 
 async fn show_job(visit: &Visit, id: String, query: &str, frame: Frame, status: StatusCode) -> PageResult {
     let (wanted, page) = (result_of(query), page_of(query));
-    let (mut frame, mut status) = (frame, status);
-    if let Some(why) = unknown_result(query) {
-        (frame, status) = (frame.failed(why), StatusCode::UNPROCESSABLE_ENTITY);
-    }
+    let mut frame = frame;
     let (service, key) = (visit.console.app.service.clone(), visit.snapshot.key);
     let looked = blocking(move || {
         let job = service.job(key, &id)?;
-        let (rows, total) = service.job_rows(key, &id, wanted, (page - 1).saturating_mul(ROWS), ROWS as usize)?;
+        let read = |skip| service.job_rows(key, &id, wanted, skip, ROWS as usize);
+        let ((rows, total), page) = on_a_page(page, ROWS, read, |(_, total)| *total)?;
         let trouble = service.job_trouble(key, &id);
         let changes = service.job_changes(key, &job, &rows)?;
         let all = match job.state {
@@ -282,9 +288,9 @@ async fn show_job(visit: &Visit, id: String, query: &str, frame: Frame, status: 
             }
             _ => Vec::new(),
         };
-        Ok::<_, ServiceError>((job, rows, total, trouble, changes, all))
+        Ok::<_, ServiceError>((job, rows, (page, total), trouble, changes, all))
     });
-    let (job, rows, total, trouble, changes, all) = looked.await??;
+    let (job, rows, (page, total), trouble, changes, all) = looked.await??;
     let called = Called::of(&visit.snapshot);
     let each: HashMap<E164, &NumberChange> = changes.iter().map(|change| (change.number, change)).collect();
     let live = job.state.open();
@@ -523,7 +529,7 @@ fn shown_row(visit: &Visit, called: &Called<'_>, row: &JobRow, change: Option<&N
 /// A reason with its times and people as this reader knows them.
 pub fn told(visit: &Visit, reason: &str) -> Html {
     let mut text = String::new();
-    for word in reason.split_inclusive(' ') {
+    for word in show::in_console(reason).split_inclusive(' ') {
         let bare = word.trim_end_matches([' ', ',', ';', '.']);
         match Actor::parse(bare) {
             Some(actor) => {

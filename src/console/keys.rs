@@ -84,7 +84,7 @@ pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, r
     let new = match read(&visit, &form) {
         Ok(new) => new,
         Err(errors) => {
-            let FormRefusal { text, wrongs } = FormRefusal::of(errors);
+            let FormRefusal { text, wrongs, .. } = FormRefusal::of(errors);
             let frame = visit.frame("Keys", "keys").failed(text);
             return render(visit, frame, None, TypedKey { form, wrongs }).await;
         }
@@ -146,7 +146,7 @@ async fn finish(
         }
         Err(ServiceError::NoKey { .. }) => Err(Trouble::NotFound),
         Err(error) => {
-            let FormRefusal { text, wrongs } = FormRefusal::from_verb(error)?;
+            let FormRefusal { text, wrongs, .. } = FormRefusal::from_verb(error)?;
             let frame = visit.frame("Keys", "keys").failed(text);
             render(visit, frame, None, TypedKey { form, wrongs }).await
         }

@@ -19,10 +19,10 @@ use jiff::civil::Date;
 use super::form::first_moment;
 use super::show::PageClock;
 use super::typed;
-use crate::domain::{E164, State, Time};
+use crate::domain::{E164, State, Time, span};
 use crate::inventory::called::CalledBefore;
 use crate::inventory::names::{Candidate, Misnamed, NamedKind, suggested};
-use crate::inventory::{Filter, Order, Pattern, Snapshot, SortKey, Window, several};
+use crate::inventory::{Filter, Order, PARAMETERS, Pattern, QueryError, Snapshot, SortKey, Window, several};
 
 /// The views that everybody has, each with its filter line.
 pub const TABS: [(&str, &str); 9] = [
@@ -84,7 +84,19 @@ pub struct Term {
     pub about: &'static str,
 }
 
-const SORTS: &str = "is number, state, customer, application, assigned, expires or cost, with - for the last first";
+const SORTS: &str =
+    "must be number, state, customer, application, assigned, expires or cost, with - for the last first";
+
+/// What a line can be sorted by.
+const SORT_NAMES: [(&str, SortKey); 7] = [
+    ("number", SortKey::Number),
+    ("state", SortKey::State),
+    ("customer", SortKey::Customer),
+    ("application", SortKey::Application),
+    ("assigned", SortKey::AssignedAt),
+    ("expires", SortKey::ExpiresAt),
+    ("cost", SortKey::MonthlyCost),
+];
 
 pub const TERMS: &[Term] = &[
     Term { example: "2271", about: "these digits are part of the number; +91 begins it; 022 71 is a national form" },
@@ -128,9 +140,18 @@ impl FilterLine {
         }
         // Lines of pasted numbers; a word ends at either.
         let text = &*text.replace(['\n', '\r', '\t'], ", ");
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen = SeenTerms::default();
         let (mut bare, mut terms): (Vec<Word>, Vec<Word>) = Default::default();
-        for word in words(text) {
+        let all = words(text);
+        // Quotation marks that keep nothing together may be those of a name.
+        if all.iter().any(|word| word.fault.is_some()) {
+            let found = NameIndex::of(snapshot).find(text.trim(), snapshot);
+            if !found.is_empty() {
+                line.named(text.trim(), &found, &mut seen, snapshot, clock);
+                return line.followed(text);
+            }
+        }
+        for word in all {
             if let Some(fault) = word.fault {
                 line.problem(word.text, fault);
                 continue;
@@ -145,11 +166,16 @@ impl FilterLine {
         }
         line.bare(&bare, text, snapshot, clock);
         line.unknown(snapshot);
-        for problem in line.problems.iter_mut().chain(&mut line.notes) {
+        line.followed(text)
+    }
+
+    /// Writes down the lines that may be meant.
+    fn followed(mut self, text: &str) -> FilterLine {
+        for problem in self.problems.iter_mut().chain(&mut self.notes) {
             let word = &problem.word;
             problem.instead.iter_mut().for_each(|one| one.line = replaced(text, word, &one.word));
         }
-        line
+        self
     }
 
     fn problem(&mut self, word: impl Into<String>, hint: impl Into<String>) {
@@ -162,7 +188,7 @@ impl FilterLine {
         &mut self,
         words: Vec<Word>,
         sorted: bool,
-        seen: &mut Vec<String>,
+        seen: &mut SeenTerms,
         snapshot: &Snapshot,
         clock: &PageClock,
     ) -> Vec<Word> {
@@ -178,7 +204,10 @@ impl FilterLine {
                 if run.iter().all(is_digits) || (run.len() == 1 && tab(&run[0].value).is_some()) {
                     return None;
                 }
+                // Quotation marks keep words together, or are part of the name.
                 let found = index.find(&joined(run, |word| &word.value), snapshot);
+                let found =
+                    if found.is_empty() { index.find(&joined(run, |word| &word.text), snapshot) } else { found };
                 (!found.is_empty()).then_some((end, found))
             });
             match (found, tab(&words[at].value)) {
@@ -207,7 +236,7 @@ impl FilterLine {
         &mut self,
         text: &str,
         found: &[(NamedKind, String)],
-        seen: &mut Vec<String>,
+        seen: &mut SeenTerms,
         snapshot: &Snapshot,
         clock: &PageClock,
     ) {
@@ -244,7 +273,7 @@ impl FilterLine {
     }
 
     /// One `name:value`; `typed` is the word that it was typed as.
-    fn word(&mut self, word: &Word, typed: &str, seen: &mut Vec<String>, snapshot: &Snapshot, clock: &PageClock) {
+    fn word(&mut self, word: &Word, typed: &str, seen: &mut SeenTerms, snapshot: &Snapshot, clock: &PageClock) {
         let Some(name) = word.name.as_deref() else { return };
         let value = &*word.value;
         let kind = match (name, value.chars().next()) {
@@ -257,12 +286,16 @@ impl FilterLine {
         };
         let result = if value.is_empty() {
             Err(RefusedTerm::hint("say what behind the colon"))
-        } else if seen.contains(&kind) {
-            Err(RefusedTerm::hint("is said twice; one of them is enough"))
+        } else if let Some((_, other)) = seen.0.iter().find(|(other, _)| *other == kind) {
+            let named = |text: &str| text.trim_start_matches('-').split(':').next().map(str::to_owned);
+            Err(match named(other) == named(typed) || (other.contains(':') && typed.contains(':')) {
+                true => RefusedTerm::hint("is said twice; one of them is enough"),
+                false => RefusedTerm::from(format!("cannot stand beside {other}, which filters by the same; keep one")),
+            })
         } else {
             self.term(name, value, word.negated, snapshot, clock)
         };
-        seen.push(kind);
+        seen.0.push((kind, typed.to_owned()));
         if let Err(RefusedTerm { hint, near }) = result {
             let name = if name == "app" { "application" } else { name };
             let about = |one: &Candidate| named_by(name).map(|what| about(snapshot, what, &one.id, clock.now));
@@ -336,10 +369,17 @@ impl FilterLine {
         for text in pasted.unread {
             self.problem(text, "is no whole number of a list; write it with + and its country code");
         }
+        for (text, held) in pasted.ambiguous {
+            let held: Vec<String> = held.iter().map(E164::to_string).collect();
+            let hint =
+                format!("is a national form of several numbers; write the one that is meant: {}", held.join(", "));
+            self.problem(text, hint);
+        }
         let (held, missing): (Vec<E164>, Vec<E164>) =
             pasted.numbers.into_iter().partition(|number| snapshot.get(*number, clock.now).is_some());
+        let missing: Vec<String> = missing.iter().map(E164::to_string).chain(pasted.missing).collect();
         if !missing.is_empty() {
-            let listed: Vec<String> = missing.iter().take(MISSING_MAX).map(E164::to_string).collect();
+            let listed: Vec<&str> = missing.iter().take(MISSING_MAX).map(|text| &**text).collect();
             let more = missing.len().saturating_sub(listed.len());
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let is = if missing.len() == 1 { "is" } else { "are" };
@@ -361,7 +401,7 @@ impl FilterLine {
         let two = |yes: &str, no: &str| match (value == yes, value == no) {
             (true, _) => Ok(if negated { no } else { yes }.to_owned()),
             (_, true) => Ok(if negated { yes } else { no }.to_owned()),
-            _ => Err(format!("is {yes} or {no}")),
+            _ => Err(format!("must be {yes} or {no}")),
         };
         if negated && !matches!(name, "status" | "no" | "has") {
             return Err(RefusedTerm::hint("only status, no and has can be turned round with -"));
@@ -387,12 +427,12 @@ impl FilterLine {
                 match value {
                     "application" | "app" | "route" => Ok(self.set("routed", wanted)?),
                     "account" | "customer" => Ok(self.set("assigned", wanted)?),
-                    _ => Err(RefusedTerm::hint("is application or account")),
+                    _ => Err(RefusedTerm::hint("must be application or account")),
                 }
             }
             "state" => {
                 let all: Vec<&str> = State::STORED.iter().map(|state| state.as_str()).collect();
-                let message = format!("is one of {}", all.join(", "));
+                let message = format!("must be one of {}", all.join(", "));
                 let stored = |word: &str| State::parse(word).filter(|state| *state != State::Retired);
                 let states =
                     several(name, value, &message, stored).map_err(|error| RefusedTerm::hint(&error.message))?;
@@ -410,25 +450,25 @@ impl FilterLine {
                     self.filter.expires_after = self.filter.expires_after.max(Some(now.plus(seconds)));
                     Ok(())
                 }
-                (Side::Less, Bound::Day(first)) => {
+                (Side::Less, Bound::Moment(first)) => {
                     self.filter.expires_before = Some(first);
                     Ok(())
                 }
-                (Side::More, Bound::Day(first)) => {
+                (Side::More, Bound::Moment(first)) => {
                     self.filter.expires_after = self.filter.expires_after.max(Some(first));
                     Ok(())
                 }
             },
             "expired" => {
                 self.filter.expires_before = Some(now.plus(1));
-                two("yes", "yes").map(drop).map_err(|_| RefusedTerm::hint("is yes"))
+                two("yes", "yes").map(drop).map_err(|_| RefusedTerm::hint("must be yes"))
             }
             "assigned" => {
                 match bound(value, clock)? {
                     (Side::Less, Bound::Span(seconds)) => self.filter.assigned_after = Some(now.plus(-seconds)),
                     (Side::More, Bound::Span(seconds)) => self.filter.assigned_before = Some(now.plus(-seconds)),
-                    (Side::Less, Bound::Day(first)) => self.filter.assigned_before = Some(first),
-                    (Side::More, Bound::Day(first)) => self.filter.assigned_after = Some(first),
+                    (Side::Less, Bound::Moment(first)) => self.filter.assigned_before = Some(first),
+                    (Side::More, Bound::Moment(first)) => self.filter.assigned_after = Some(first),
                 }
                 Ok(())
             }
@@ -439,10 +479,10 @@ impl FilterLine {
                         "never" => asked.never = true,
                         part => match bound(part, clock)? {
                             (Side::More, Bound::Span(seconds)) => asked.before = Some(now.plus(-seconds)),
-                            (Side::Less, Bound::Day(first)) => asked.before = Some(first),
+                            (Side::Less, Bound::Moment(first)) => asked.before = Some(first),
                             _ => {
                                 return Err(RefusedTerm::hint(
-                                    "is never, >30d (longer ago) or <2026-11-01 (before that day)",
+                                    "must be never, >30d (longer ago) or <2026-11-01 (before that day)",
                                 ));
                             }
                         },
@@ -453,16 +493,9 @@ impl FilterLine {
             }
             "sort" => {
                 let (minus, key) = value.strip_prefix('-').map_or(("", value), |key| ("-", key));
-                let key = match key {
-                    "number" => SortKey::Number,
-                    "assigned" => SortKey::AssignedAt,
-                    "expires" => SortKey::ExpiresAt,
-                    "cost" => SortKey::MonthlyCost,
-                    "state" => SortKey::State,
-                    "customer" => SortKey::Customer,
-                    "application" => SortKey::Application,
-                    _ => return Err(RefusedTerm::hint(SORTS)),
-                };
+                let named = SORT_NAMES.iter().find(|(name, _)| *name == key);
+                let (_, key) = named.ok_or_else(|| RefusedTerm::hint(SORTS))?;
+                let key = *key;
                 self.order = Order { key, descending: !minus.is_empty() };
                 Ok(())
             }
@@ -500,6 +533,17 @@ impl From<String> for RefusedTerm {
 impl From<Misnamed> for RefusedTerm {
     fn from(error: Misnamed) -> RefusedTerm {
         RefusedTerm { hint: error.to_string(), near: error.candidates().to_vec() }
+    }
+}
+
+impl Problem {
+    /// The whole of it, where there are no links.
+    pub fn sentence(&self) -> String {
+        let Problem { word, hint, instead } = self;
+        let names: Vec<String> = instead.iter().map(|one| format!("{} ({})", one.name, one.word)).collect();
+        let end = if hint.ends_with(['.', '?', ':']) { "" } else { "." };
+        let names = if names.is_empty() { String::new() } else { format!(" {}", names.join(", ")) };
+        format!("{word} {hint}{end}{names}")
     }
 }
 
@@ -563,13 +607,19 @@ impl NameIndex {
         NameIndex(names)
     }
 
-    /// All that a text is the id of, else all that it is the name of.
+    /// All that a text is the id of, or name and id; else all that it is the name of.
     fn find(&self, text: &str, snapshot: &Snapshot) -> Vec<(NamedKind, String)> {
         let ids = NamedKind::ALL.into_iter().filter(|what| snapshot.name_of(*what, text).is_some());
         let ids: Vec<(NamedKind, String)> = ids.map(|what| (what, text.to_owned())).collect();
-        match ids.is_empty() {
+        if !ids.is_empty() {
+            return ids;
+        }
+        // As the console shows it: `NAME (ID)`.
+        let shown = |what| snapshot.shown_id(what, text).map(|id| (what, id.to_owned()));
+        let shown: Vec<(NamedKind, String)> = NamedKind::ALL.into_iter().filter_map(shown).collect();
+        match shown.is_empty() {
             true => self.0.get(&text.to_lowercase()).cloned().unwrap_or_default(),
-            false => ids,
+            false => shown,
         }
     }
 }
@@ -653,26 +703,100 @@ pub fn quoted(value: &str) -> String {
     }
 }
 
-/// A filter of the API as a word of a line, for addresses that people type.
-pub fn of_parameter(name: &str, value: &str) -> Option<String> {
-    let word = match name {
-        "account" | "account_auth_id" | "customer" => "account",
-        "application" | "application_id" => "application",
-        "trunk" | "trunk_id" => "trunk",
-        "type" | "number_type" => "type",
-        "status" | "state" | "country" | "region" | "tag" => name,
-        "routed" | "assigned" => {
-            let what = if name == "routed" { "application" } else { "account" };
-            return match value {
-                "true" => Some(format!("has:{what}")),
-                "false" => Some(format!("no:{what}")),
-                _ => Some(format!("has:{}", quoted(value))),
-            };
+/// What the console calls some of the API's filters.
+const ALIASES: [(&str, &str); 5] = [
+    ("account", "account_auth_id"),
+    ("customer", "account_auth_id"),
+    ("application", "application_id"),
+    ("trunk", "trunk_id"),
+    ("type", "number_type"),
+];
+
+/// A filter that addresses have, and the API has not.
+const STATE: &str = "state";
+
+/// Whether a word of an address is a filter of the numbers.
+pub fn is_parameter(name: &str) -> bool {
+    name == STATE || PARAMETERS.iter().any(|one| one.name == name) || ALIASES.iter().any(|(alias, _)| *alias == name)
+}
+
+/// The filter line that an address asks for: its `q`, and the API's filters as
+/// words of the line.
+#[derive(Default)]
+pub struct AddressLine {
+    pub q: String,
+    /// The filters with a value that they do not take.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads the filters of an address.
+pub fn of_address(query: &str) -> AddressLine {
+    let mut line = AddressLine::default();
+    let mut filters = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (&*name, value.trim()) {
+            (_, "") => {}
+            ("q", value) => line.q = value.to_owned(),
+            (name, value) if is_parameter(name) => match of_parameter(name, value) {
+                Ok(filter) => filters.push(filter),
+                Err(hint) => {
+                    line.problems.push(Problem { word: format!("{name}={value}"), hint, instead: Vec::new() });
+                }
+            },
+            _ => {}
         }
-        "search" => return Some(value.to_owned()),
-        _ => return None,
+    }
+    for filter in filters {
+        line.q = format!("{} {filter}", line.q).trim().to_owned();
+    }
+    line
+}
+
+/// A filter of the API as words of a line. The API's own reader reads it, so that
+/// both take the same values; names stand for ids in the line only.
+fn of_parameter(name: &str, value: &str) -> Result<String, String> {
+    let word = |name: &str, value: &str| format!("{name}:{}", quoted(value));
+    if name == STATE {
+        return Ok(word(STATE, value));
+    }
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name);
+    let (mut filter, mut order) = (Filter::default(), Order::default());
+    filter.set(&mut order, name, value).map_err(|error| match error {
+        QueryError::Unknown => "is no filter".to_owned(),
+        QueryError::Value(error) => error.message,
+    })?;
+    let whether = |wanted: Option<bool>, what: &str| {
+        wanted.map_or_else(String::new, |wanted| format!("{}:{what}", if wanted { "has" } else { "no" }))
     };
-    Some(format!("{word}:{}", quoted(value)))
+    let bound = |name: &str, side: char, time: Option<Time>| {
+        time.map_or_else(String::new, |time| format!("{name}:{side}{time}"))
+    };
+    Ok(match name {
+        "search" if typed::is_digits(value) => value.to_owned(),
+        "search" => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+        "account_auth_id" => word("account", value),
+        "application_id" => word("application", value),
+        "trunk_id" => word("trunk", value),
+        "number_type" => word("type", value),
+        "routed" => whether(filter.routed, "application"),
+        "assigned" => whether(filter.assigned, "account"),
+        "expires_before" => bound("expires", '<', filter.expires_before),
+        "expires_after" => bound("expires", '>', filter.expires_after),
+        "assigned_before" => bound("assigned", '<', filter.assigned_before),
+        "assigned_after" => bound("assigned", '>', filter.assigned_after),
+        "called_before" => {
+            let called = filter.called.unwrap_or_default();
+            let never = called.never.then(|| "never".to_owned());
+            let before = called.before.map(|time| format!("<{time}"));
+            format!("called:{}", never.into_iter().chain(before).collect::<Vec<_>>().join(","))
+        }
+        "sort" => {
+            let key = SORT_NAMES.iter().find(|(_, key)| *key == order.key).map_or("number", |(name, _)| name);
+            format!("sort:{}{key}", if order.descending { "-" } else { "" })
+        }
+        // `status`, `country`, `region` and `tag`.
+        name => word(name, value),
+    })
 }
 
 /// A line with one more filter, in the place of another of its name.
@@ -700,22 +824,35 @@ enum Side {
 
 enum Bound {
     Span(i64),
-    /// The first moment of a day.
-    Day(Time),
+    /// The first moment of a day, or an exact time.
+    Moment(Time),
 }
 
+/// The terms of a line so far: what each filters by, and how it was typed.
+#[derive(Default)]
+struct SeenTerms(Vec<(String, String)>);
+
 fn bound(value: &str, clock: &PageClock) -> Result<(Side, Bound), String> {
-    let hint = || "needs < or > and then a span (<14d) or a day (>2027-03-01)".to_owned();
+    let hint = || "needs < or > and then days or hours (<14d, <36h) or a day (>2027-03-01)".to_owned();
     let (side, rest) = match (value.strip_prefix('<'), value.strip_prefix('>')) {
         (Some(rest), _) => (Side::Less, rest),
         (_, Some(rest)) => (Side::More, rest),
         _ => return Err(hint()),
     };
-    if let Some(seconds) = crate::http::checks::span(rest) {
-        return Ok((side, Bound::Span(seconds)));
+    // Of `1m`, nobody could say whether a minute or a month is meant.
+    if rest.ends_with(['d', 'h']) {
+        return span::CHECKED.read(rest).map(|seconds| (side, Bound::Span(seconds))).map_err(|_| hint());
+    }
+    // A moment may have a fraction of a second.
+    let moment = match side {
+        Side::Less => Time::upper_bound(rest),
+        Side::More => rest.parse(),
+    };
+    if let Ok(time) = moment {
+        return Ok((side, Bound::Moment(time)));
     }
     let date: Date = rest.parse().map_err(|_| hint())?;
-    Ok((side, Bound::Day(first_moment(date, clock).ok_or_else(hint)?)))
+    Ok((side, Bound::Moment(first_moment(date, clock).ok_or_else(hint)?)))
 }
 
 /// The customer that an application or a trunk is only for.
@@ -845,12 +982,16 @@ mod tests {
             ("expires:<14d expires:<7d", "expires:<7d", "twice"),
             ("no:application has:application", "has:application", "twice"),
             ("expires:14d", "expires:14d", "< or >"),
+            ("expires:<1m", "expires:<1m", "days or hours"),
+            ("has:foo", "has:foo", "must be application or account"),
+            ("sort:foo", "sort:foo", "must be number, state"),
+            ("unrouted has:application", "has:application", "cannot stand beside unrouted"),
             ("state:retired", "state:retired", "one of available"),
             ("state:active,retired", "state:active,retired", "one of available"),
             ("type:local,", "type:local,", "empty value"),
             ("type:local,local", "type:local,local", "twice"),
             ("country:India", "country:India", "two"),
-            ("active status:active", "status:active", "twice"),
+            ("active status:active", "status:active", "cannot stand beside active"),
             ("account:\"MA 1", "account:\"MA 1", "closing"),
             ("account:\"MA\"1", "account:\"MA\"1", "behind the closing"),
             ("account:Globex", "account:Globex", "Did you mean Globex Field Services (MA_1)?"),
@@ -867,6 +1008,80 @@ mod tests {
         }
         assert_eq!(read(&"1".repeat(33)).problems.len(), 1);
         assert_eq!(read(&"a".repeat(CHARS_MAX + 1)).problems.len(), 1);
+    }
+
+    #[test]
+    fn the_filters_of_the_api_are_words_of_a_line() {
+        let mut all: Vec<(&str, &str)> = PARAMETERS.iter().map(|one| (one.name, one.example)).collect();
+        all.extend([
+            ("routed", "true"),
+            ("assigned", "true,false"),
+            ("status", "active,suspended"),
+            ("number_type", "local,mobile"),
+            ("called_before", "never"),
+            ("called_before", "2026-02-01T00:00:00Z,never"),
+            ("expires_after", "2026-02-01T05:30:00+05:30"),
+            ("sort", "-monthly_cost"),
+            ("sort", "number"),
+            ("search", "+91 22"),
+        ]);
+        for (name, value) in all {
+            // The ids of the examples are not in this inventory, and are read as they are.
+            if name.ends_with("_id") {
+                assert!(of_parameter(name, value).expect(name).ends_with(&format!(":{value}")), "{name}");
+                continue;
+            }
+            let query: String = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+            let AddressLine { q, problems } = of_address(&query);
+            assert_eq!(problems, [], "{query}");
+            let (mut filter, mut order) = (Filter::default(), Order::default());
+            filter.set(&mut order, name, value).expect(name);
+            let line = read(&q);
+            assert_eq!(line.problems, [], "{query}: {q}");
+            assert_eq!((line.filter, line.order), (filter, order), "{query}: {q}");
+        }
+        for (name, alias) in ALIASES.map(|(alias, name)| (name, alias)) {
+            assert!(is_parameter(alias) && is_parameter(name), "{alias}");
+        }
+        for (query, word, hint) in [
+            ("routed=maybe", "routed=maybe", "must be true or false"),
+            ("status=actve", "status=actve", "must be active or suspended"),
+            ("sort=foo", "sort=foo", "must be number, assigned_at"),
+            ("expires_before=soon", "expires_before=soon", ""),
+            ("number_type=land&region=x", "number_type=land", "must be local"),
+        ] {
+            let problems = of_address(query).problems;
+            assert_eq!(problems.len(), 1, "{query}: {problems:?}");
+            assert_eq!(problems[0].word, word);
+            assert!(problems[0].hint.contains(hint), "{query}: {}", problems[0].hint);
+        }
+    }
+
+    #[test]
+    fn a_name_is_found_as_the_console_prints_it() {
+        let customers = [("MA_1", "The \"Blue Door\" Hotels"), ("MA_2", "Kaveri (South)"), ("MA_3", "\"A\"B Corp")];
+        let snapshot = Snapshot::of_names(&customers, &[]);
+        let clock = PageClock::new(now(), "UTC");
+        for (text, id) in [
+            ("The \"Blue Door\" Hotels", "MA_1"),
+            ("the \"blue door\" hotels", "MA_1"),
+            ("The \"Blue Door\" Hotels (MA_1)", "MA_1"),
+            ("Kaveri (South)", "MA_2"),
+            ("Kaveri (South) (MA_2)", "MA_2"),
+            ("\"A\"B Corp", "MA_3"),
+            ("22 Kaveri (South) (MA_2) sort:cost", "MA_2"),
+        ] {
+            let line = FilterLine::read(text, &snapshot, &clock);
+            assert_eq!((&line.problems[..], line.filter.account.as_deref()), (&[][..], Some(id)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_problem_is_a_sentence_where_there_are_no_links() {
+        let problems = read("Globex").problems;
+        let said = problems[0].sentence();
+        assert!(said.ends_with("Did you mean one of these? Globex Field Services (account:MA_1)"), "{said}");
+        assert_eq!(read("owner:me").problems[0].sentence(), "owner:me is not known; the help shows what is.");
     }
 
     #[test]

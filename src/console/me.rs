@@ -11,7 +11,7 @@ use super::gate::{Form, Person};
 use super::page::{Frame, PageResult, Trouble, html_as, redirect};
 use super::sign_in::blocking;
 use super::{Console, ConsoleState, PREFIX};
-use crate::service::people::{PeopleError, UserActor, UserEdit};
+use crate::service::people::{PeopleError, TotpOffer, UserActor, UserEdit};
 use crate::wire::html::Html;
 
 /// Zones that are offered; any other can be typed.
@@ -46,6 +46,13 @@ struct Offer {
     secret_base32: String,
     /// A picture as an address of its own.
     picture: String,
+}
+
+impl Offer {
+    fn of(offer: TotpOffer) -> Offer {
+        let picture = format!("data:image/svg+xml,{}", super::gate::segment(&offer.qr_svg));
+        Offer { secret_base32: offer.secret_base32, picture }
+    }
 }
 
 struct OpenSession {
@@ -130,8 +137,7 @@ pub async fn totp_begin(State(console): ConsoleState, request: Request) -> PageR
     let (people, id) = (console.app.people.clone(), person.user().id.clone());
     match blocking(move || people.totp_begin(&id)).await? {
         Ok(offer) => {
-            let picture = format!("data:image/svg+xml,{}", super::gate::segment(&offer.qr_svg));
-            let offer = Some(Offer { secret_base32: offer.secret_base32, picture });
+            let offer = Some(Offer::of(offer));
             show(&console, person, SelfNotice { offer, ..SelfNotice::default() }).await
         }
         Err(error) => finish(&console, person, form, Err(error), "").await,
@@ -148,7 +154,14 @@ pub async fn totp(State(console): ConsoleState, request: Request) -> PageResult 
             let person = Person::again(person)?;
             show(&console, person, SelfNotice { codes, ..SelfNotice::default() }).await
         }
-        Err(error) => finish(&console, person, form, Err(error), "").await,
+        Err(error) => {
+            // The authenticator has the secret already: it goes on with another code.
+            let (people, id) = (console.app.people.clone(), person.user().id.clone());
+            let pending = blocking(move || people.totp_pending(&id)).await??;
+            let refusal = Some(FormRefusal::from_people(error, "old", "code")?);
+            let offer = pending.map(Offer::of);
+            show(&console, person, SelfNotice { refusal, offer, typed: form, ..SelfNotice::default() }).await
+        }
     }
 }
 

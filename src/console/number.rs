@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use http::StatusCode;
 
 use super::diff::Called;
-use super::form::{self, FormRefusal, Wrongs};
+use super::form::{self, FormRefusal};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::numbers::mark;
 use super::page::{Frame, PageResult, Trouble, done, html_as};
@@ -19,20 +19,22 @@ use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, NumberRef, Order, Window};
 use crate::routing::{Case, Explained, VerdictLine};
 use crate::service::replica::refusals::RefusalCount;
-use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome};
 use crate::wire;
 use crate::wire::html::Html;
 
-/// How many events are shown of a number's life.
-const EVENTS_MAX: usize = 200;
+/// How many events are shown of a number's life, the newest first: so many stay below
+/// 100 kB.
+const EVENTS_MAX: usize = 80;
 
 struct ShownVerb {
     name: &'static str,
     title: &'static str,
     about: &'static str,
     grave: bool,
-    reason: Option<&'static str>,
+    reason: Option<String>,
+    /// The version of the number that the form changes.
+    version: u64,
     fields: Html,
     open: bool,
 }
@@ -53,10 +55,11 @@ struct NumberPage {
     plain: String,
     readable: String,
     mark: Html,
-    version: u64,
     facts: FactList,
     verbs: Vec<ShownVerb>,
     events: Vec<Event>,
+    /// How many older events are not shown; empty if none.
+    older: String,
     choices: Html,
     calls: Option<Calls>,
     /// What its calls get, where they do not get through.
@@ -111,15 +114,15 @@ pub async fn page(State(console): ConsoleState, Path((partner, number)): ItemPat
     let frame = visit.frame("", "numbers").with(notice);
     // A finding leads to the verb that mends it.
     let asked = wire::parameter(request.uri().query().unwrap_or_default(), "do").and_then(|verb| verbs::find(&verb));
-    let open = asked.map(|verb| OpenForm { verb: verb.name, typed: None });
+    let open = asked.map(|verb| OpenForm { verb: verb.name, refused: None });
     show_number(visit, number, frame, open, StatusCode::OK).await
 }
 
 /// The form that is open on a number's page.
 struct OpenForm<'a> {
     verb: &'static str,
-    /// What was typed into it, if it was refused, and what is wrong with that.
-    typed: Option<(&'a Form, &'a Wrongs)>,
+    /// The form as it was sent, if it was refused, and why.
+    refused: Option<(&'a Form, &'a FormRefusal)>,
 }
 
 /// POST /console/p/{partner}/numbers/{number}/{verb}
@@ -138,10 +141,7 @@ pub async fn act(
             return refused(visit, number, verb.name, &form, refusal, StatusCode::UNPROCESSABLE_ENTITY).await;
         }
     };
-    let expected = match form.get("version").parse() {
-        Ok(version) => Expected::Versions(vec![version]),
-        Err(_) => Expected::Anything,
-    };
+    let expected = visit.expected.clone();
     let what = format!("number.{}", verb.name);
     let outcome = visit.act(what, move |service, key| service.act(key, number, &action, &expected)).await;
     match outcome {
@@ -151,10 +151,7 @@ pub async fn act(
             let refusal = match error {
                 ServiceError::Stale(stale) => {
                     let by = stale.by.as_ref().map_or(String::new(), |by| format!(" by {}", who(&visit, by)));
-                    FormRefusal::whole(format!(
-                        "This number was changed{by} while you looked at it, so nothing was done. \
-                         Below is how it is now; do it again if you still want to."
-                    ))
+                    FormRefusal::outdated("number", &by)
                 }
                 other => FormRefusal::from_verb(other)?,
             };
@@ -172,8 +169,8 @@ async fn refused(
     refusal: FormRefusal,
     status: StatusCode,
 ) -> PageResult {
-    let frame = visit.frame("", "numbers").failed(refusal.text);
-    let open = OpenForm { verb, typed: Some((form, &refusal.wrongs)) };
+    let frame = visit.frame("", "numbers").failed(&refusal.text);
+    let open = OpenForm { verb, refused: Some((form, &refusal)) };
     show_number(visit, number, frame, Some(open), status).await
 }
 
@@ -209,7 +206,8 @@ async fn show_number(
         title: verb.title,
         about: verb.about,
         grave: verb.grave,
-        reason: verbs::reason(verb.verb, state),
+        reason: verbs::reason(verb.verb, state).map(show::in_console),
+        version: row.map_or(0, |row| version(verb.name, row, open.as_ref())),
         fields: row.map_or_else(Html::default, |row| fields(&visit, verb.name, row, open.as_ref())),
         open: open.as_ref().map_or(row.and_then(first_action), |open| Some(open.verb)) == Some(verb.name),
     });
@@ -229,12 +227,15 @@ async fn show_number(
         plain: number.to_string(),
         readable,
         mark: row.map_or_else(|| pieces::mark("plain", "retired"), mark),
-        version: row.map_or(0, |row| row.version()),
         drops: explained.as_ref().and_then(|explained| drops(&visit, row?, explained.line)),
         primary: row.and_then(first_action).and_then(verbs::find),
         facts: row.map_or(Vec::new(), |row| facts(&visit, row, explained.as_ref().map(|one| one.line))),
         verbs: shown.collect(),
         events: events.collect(),
+        older: match past.len().saturating_sub(EVENTS_MAX) as u64 {
+            0 => String::new(),
+            older => show::count(older, "older event", "older events"),
+        },
         choices: Html::of(&Choices::of(&visit)),
         calls: explained.map(|explained| calls(&visit, number, explained)),
         frame,
@@ -381,6 +382,16 @@ fn facts(visit: &Visit, row: NumberRef<'_>, line: Option<&VerdictLine>) -> FactL
     facts
 }
 
+/// A verb's form as it was sent and refused.
+fn refused_form<'a>(verb: &str, open: Option<&OpenForm<'a>>) -> Option<(&'a Form, &'a FormRefusal)> {
+    open.filter(|open| open.verb == verb).and_then(|open| open.refused)
+}
+
+/// The version that a verb's form changes.
+fn version(verb: &str, row: NumberRef<'_>, open: Option<&OpenForm<'_>>) -> u64 {
+    refused_form(verb, open).and_then(|(form, refusal)| refusal.version(form)).unwrap_or_else(|| row.version())
+}
+
 /// The fields of a verb's form, with what was typed or what the number has now.
 fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&OpenForm<'_>>) -> Html {
     let clock = &visit.clock;
@@ -402,8 +413,8 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         None if renews => Html::from(format!("{} now.", show::AUTO_RENEWS)),
         None => Html::default(),
     };
-    if let Some((form, wrongs)) = open.filter(|open| open.verb == verb).and_then(|open| open.typed) {
-        return Html::of(&VerbFields { last, now, ..VerbFields::typed(verb, form, clock, wrongs, false) });
+    if let Some((form, refusal)) = refused_form(verb, open) {
+        return Html::of(&VerbFields { last, now, ..VerbFields::typed(verb, form, clock, &refusal.wrongs, false) });
     }
     Html::of(&VerbFields {
         verb,

@@ -8,20 +8,19 @@ use axum::extract::{Path, Request, State};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
+use super::address::ROWS_MAX;
 use super::gate::{Needs, Visit, asks_for_new, query_value};
-use super::line::TABS;
-use super::line::{self, FilterLine, Problem, TERMS, Term};
+use super::line::{self, AddressLine, FilterLine, Problem, TABS, TERMS, Term};
 use super::page::{Frame, PageResult, Trouble, html_as, mendable, redirect};
 use super::{ConsoleState, ItemPath, diff, pieces, show, stock, verbs};
 use crate::domain::{State as Stored, Status};
 use crate::inventory::{Filter, NumberRef, Order, SortKey, Window};
 use crate::service::ServiceError;
+use crate::wire;
 use crate::wire::html::Html;
 
 /// How many rows a page has, until its reader chooses otherwise.
 const ROWS: u64 = 50;
-/// The most rows of a page: so many stay below 100 kB.
-const ROWS_MAX: u64 = 100;
 /// The sizes that are offered.
 const SIZES: [u64; 3] = [25, 50, 100];
 /// What a row takes, about: a page of rows is then written without being moved.
@@ -87,6 +86,7 @@ struct Numbers<'a> {
     suggested: &'static str,
     sizes: [(u64, bool); SIZES.len()],
     rows: Html,
+    view: RefusedView,
 }
 
 impl Numbers<'_> {
@@ -101,6 +101,12 @@ pub struct PagePart {
     /// From 1.
     pub page: u64,
     pub rows: u64,
+}
+
+impl Default for PagePart {
+    fn default() -> PagePart {
+        PagePart { page: 1, rows: ROWS }
+    }
 }
 
 impl PagePart {
@@ -126,24 +132,14 @@ pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, req
         return stock::form(&visit, request.uri().query().unwrap_or_default());
     }
     let query = request.uri().query().unwrap_or_default();
-    let (mut q, mut page, mut chosen, mut filters) = (String::new(), 1, None, Vec::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "q" => q = value.trim().to_owned(),
-            "page" => page = value.parse().unwrap_or(1).max(1),
-            "per_page" => chosen = value.parse().ok().map(|rows: u64| rows.clamp(1, ROWS_MAX)),
-            // The filters of the API: the line says what it knows of them.
-            name if !value.trim().is_empty() => filters.extend(line::of_parameter(name, value.trim())),
-            _ => {}
-        }
-    }
-    for filter in filters {
-        q = format!("{q} {filter}").trim().to_owned();
-    }
+    let AddressLine { q, problems } = line::of_address(query);
+    let whole = |name| wire::parameter(query, name).and_then(|value| value.trim().parse::<u64>().ok());
+    let (page, chosen) = (whole("page").unwrap_or(1), whole("per_page"));
     let frame = visit.frame("Numbers", "numbers").with(diff::notice(&visit, query));
     let kept = PagePart::of(page, request.headers());
     let part = PagePart { rows: chosen.unwrap_or(kept.rows), ..kept };
-    let mut answer = shown(visit, &q, part, frame, StatusCode::OK).await?;
+    let list = NumberList { problems, ..NumberList::of(&q, part) };
+    let mut answer = show(visit, list, frame, StatusCode::OK).await?;
     if let Some(rows) = chosen {
         let cookie = format!("{ROWS_COOKIE}={rows}; Path=/console; Max-Age=31536000; HttpOnly; SameSite=Lax");
         let cookie = HeaderValue::try_from(cookie).map_err(|error| Trouble::Internal(error.to_string()))?;
@@ -152,11 +148,44 @@ pub async fn list(State(console): ConsoleState, Path(partner): Path<String>, req
     Ok(answer)
 }
 
-/// The page of a filter line.
-pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: StatusCode) -> PageResult {
-    let PagePart { page, rows } = part;
+/// A list of numbers, as an address or a form asks for it.
+#[derive(Default)]
+pub struct NumberList<'a> {
+    /// The filter line.
+    q: &'a str,
+    part: PagePart,
+    /// What is wrong besides the line; with any, there are no rows.
+    problems: Vec<Problem>,
+    /// The view that could not be saved, and whether it would replace another.
+    view: RefusedView,
+    /// The action that was chosen where nothing was selected.
+    verb: &'a str,
+}
+
+/// A view that could not be saved.
+#[derive(Default)]
+struct RefusedView {
+    name: String,
+    /// Whether there is another one of the name, which may be replaced.
+    exists: bool,
+}
+
+impl<'a> NumberList<'a> {
+    pub fn of(q: &'a str, part: PagePart) -> NumberList<'a> {
+        NumberList { q, part, ..NumberList::default() }
+    }
+
+    pub fn choosing(self, verb: &'a str) -> NumberList<'a> {
+        NumberList { verb, ..self }
+    }
+}
+
+/// The page of a list.
+pub async fn show(visit: Visit, list: NumberList<'_>, frame: Frame, status: StatusCode) -> PageResult {
+    let NumberList { q, part: PagePart { page, rows }, problems, view, verb } = list;
     let now = visit.clock.now;
-    let line = FilterLine::read(q, &visit.snapshot, &visit.clock);
+    let mut line = FilterLine::read(q, &visit.snapshot, &visit.clock);
+    line.problems.splice(0..0, problems);
     let (kept, snapshot) = (visit.console.clone(), visit.snapshot.clone());
     // A whole inventory is looked over where nothing is kept of it. Views are
     // a convenience: without the database, the page is shown without them.
@@ -175,10 +204,12 @@ pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: 
     let mut shown = Numbers {
         frame,
         tabs: tabs.collect(),
-        saves: !q.is_empty()
-            && line.problems.is_empty()
-            && !views.iter().any(|view| view.current)
-            && !TABS.iter().any(|(_, text)| unsorted(text) == unsorted(q)),
+        // A form that was refused stays.
+        saves: !view.name.is_empty()
+            || (!q.is_empty()
+                && line.problems.is_empty()
+                && !views.iter().any(|view| view.current)
+                && !TABS.iter().any(|(_, text)| unsorted(text) == unsorted(q))),
         views,
         query: query_value(q),
         q,
@@ -192,18 +223,26 @@ pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: 
         pages: 0,
         heads: heads(q, line.order),
         verbs: verbs::ALL,
-        suggested: suggested(&line.filter),
+        suggested: verbs::find(verb).map_or_else(|| suggested(&line.filter), |verb| verb.name),
+        view,
         sizes: SIZES.map(|size| (size, size == rows)),
         rows: Html::default(),
     };
     if !shown.problems.is_empty() {
         return html_as(status, &shown);
     }
-    let skip = (page - 1).saturating_mul(rows);
-    let window = Window::Page { skip, rows: rows as usize };
-    let found = visit.snapshot.select(&line.filter, line.order, window, now);
+    let select = |page: u64| {
+        let window = Window::Page { skip: (page - 1).saturating_mul(rows), rows: rows as usize };
+        visit.snapshot.select(&line.filter, line.order, window, now)
+    };
+    let mut found = select(page);
     shown.total = found.total;
     shown.pages = found.total.div_ceil(rows);
+    // Beyond the last page, the last one is shown, as in every list.
+    shown.page = page.min(shown.pages.max(1));
+    if shown.page != page {
+        found = select(shown.page);
+    }
     shown.found = show::count(found.total, "number", "numbers");
     shown.rows = self::rows(&visit, &found.rows, shown.frame.manages);
     html_as(status, &shown)
@@ -213,10 +252,14 @@ pub async fn shown(visit: Visit, q: &str, part: PagePart, frame: Frame, status: 
 pub async fn views(State(console): ConsoleState, Path((partner, verb)): ItemPath, request: Request) -> PageResult {
     let part = PagePart::of(1, request.headers());
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
-    let (name, line) = (form.get("name").to_owned(), form.get("q").to_owned());
+    let (name, line, replace) = (form.get("name").to_owned(), form.get("q").to_owned(), form.has("replace"));
+    let own = TABS.iter().find(|(tab, _)| tab.to_lowercase() == name.to_lowercase());
     let done = match &*verb {
+        "save" if let Some((tab, _)) = own => {
+            Err(ServiceError::Refused(format!("{tab} is a tab that everybody has; give the view another name")))
+        }
         "save" if FilterLine::read(&line, &visit.snapshot, &visit.clock).problems.is_empty() => {
-            visit.act("view.save", move |service, key| service.view_save(key, &name, &line)).await
+            visit.act("view.save", move |service, key| service.view_save(key, &name, &line, replace)).await
         }
         "save" => Err(ServiceError::Refused("a part of the filter is not understood, so it cannot be saved".into())),
         "remove" => visit.act("view.remove", move |service, key| service.view_remove(key, &name)).await,
@@ -225,8 +268,17 @@ pub async fn views(State(console): ConsoleState, Path((partner, verb)): ItemPath
     match done {
         Ok(()) => redirect(&format!("{}/numbers?q={}", visit.base, query_value(form.get("q")))),
         Err(error) => {
-            let frame = visit.frame("Numbers", "numbers").failed(mendable(error)?);
-            shown(visit, form.get("q"), part, frame, StatusCode::UNPROCESSABLE_ENTITY).await
+            let exists = matches!(error, ServiceError::Exists { .. });
+            let text = match error {
+                ServiceError::Exists { id, .. } => {
+                    format!("There is a view {id} already. Replace it for all users, or give this one another name.")
+                }
+                error => mendable(error)?,
+            };
+            let frame = visit.frame("Numbers", "numbers").failed(text);
+            let view = RefusedView { name: form.get("name").to_owned(), exists };
+            let list = NumberList { view, ..NumberList::of(form.get("q"), part) };
+            show(visit, list, frame, StatusCode::UNPROCESSABLE_ENTITY).await
         }
     }
 }

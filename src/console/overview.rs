@@ -18,7 +18,7 @@ use super::{Console, ConsoleState, diff, show};
 use crate::checks::{Check, CheckOptions};
 use crate::domain::change::Digest;
 use crate::domain::user::{Role, User};
-use crate::domain::{Account, Currency, Money, Time};
+use crate::domain::{Account, Currency, Sum, Time};
 use crate::inventory::{Filter, Order, Snapshot, Window};
 use crate::service::verbs::checks::{FindingsSummary, ReportedFinding, summary};
 use crate::wire::html::Html;
@@ -46,7 +46,7 @@ pub struct Tally {
     /// The first findings, the worst first.
     first: Vec<ReportedFinding>,
     /// Numbers and amount of each account, in the order of accounts.
-    rental: Vec<BTreeMap<Currency, (u64, i64)>>,
+    rental: Vec<BTreeMap<Currency, (u64, i128)>>,
 }
 
 impl Tally {
@@ -220,13 +220,6 @@ fn first_steps(console: &Console, snapshot: &Snapshot, user: &Arc<User>, now: Ti
     steps.into_iter().map(|(name, href, done)| FirstStep { name, href, done }).collect()
 }
 
-/// A check by its name, for people.
-pub fn check_name(check: Check) -> String {
-    let text = check.as_str().replace('_', " ");
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
-}
-
 fn first(visit: &Visit, seen: &ReportedFinding) -> First {
     let finding = &seen.finding;
     let account = finding.account.as_ref();
@@ -238,14 +231,14 @@ fn first(visit: &Visit, seen: &ReportedFinding) -> First {
             (customer.unwrap_or_default(), href)
         }
     };
-    let (name, severity) = (check_name(finding.check), finding.check.severity().as_str());
+    let (name, severity) = (show::check_name(finding.check), finding.check.severity().as_str());
     First { id: seen.id.clone(), name, severity, about, href }
 }
 
 fn attention(check: Check, count: u64, acknowledged: Option<u64>) -> Attention {
     Attention {
         id: check.as_str(),
-        name: check_name(check),
+        name: show::check_name(check),
         severity: check.severity().as_str(),
         count: show::thousands(count),
         acknowledged: acknowledged.filter(|count| *count > 0).map(show::thousands),
@@ -284,17 +277,17 @@ fn chart(visit: &Visit, weeks: &[u64]) -> Html {
 
 /// The customers that cost most in each currency, and the sum of all of them.
 fn rental(visit: &Visit, tally: &Tally) -> Vec<OfCurrency> {
-    let mut currencies: BTreeMap<Currency, Vec<(&Account, u64, i64)>> = BTreeMap::new();
+    let mut currencies: BTreeMap<Currency, Vec<(&Account, u64, i128)>> = BTreeMap::new();
     for (account, sums) in visit.snapshot.accounts.iter().zip(&tally.rental) {
         for (&currency, &(numbers, minor)) in sums {
             currencies.entry(currency).or_default().push((account, numbers, minor));
         }
     }
-    let of_currency = |(currency, mut rows): (Currency, Vec<(&Account, u64, i64)>)| {
+    let of_currency = |(currency, mut rows): (Currency, Vec<(&Account, u64, i128)>)| {
         rows.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.auth_id.cmp(&b.0.auth_id)));
-        let money = |minor| show::money(Money { minor, currency });
-        let sum = rows.iter().fold(0_i64, |sum, row| sum.saturating_add(row.2));
-        let rent = |&(account, numbers, minor): &(&Account, u64, i64)| Rent {
+        let money = |minor| show::sum(Sum { minor, currency });
+        let sum = rows.iter().map(|row| row.2).sum();
+        let rent = |&(account, numbers, minor): &(&Account, u64, i128)| Rent {
             name: account.name.to_string(),
             href: visit.href("customers", account.auth_id.as_str()),
             query: query_value(&format!("account:{}", quoted(account.auth_id.as_str()))),

@@ -9,8 +9,9 @@ use memchr::memmem;
 
 use super::PREFIX;
 use super::pieces::MarkupPiece;
-use crate::domain::FieldError;
+use super::show::{PageClock, in_console};
 use crate::domain::field;
+use crate::domain::{FieldError, Time};
 use crate::http::bodies::BodyError;
 use crate::http::places::{NoPlace, RETRY_SECONDS};
 use crate::http::waiting::NotDone;
@@ -24,6 +25,9 @@ use crate::wire::html::Html;
 pub const ONCE: &str = "once";
 /// The code of an error whose message is a sentence of its own.
 pub const SENTENCE: &str = "SENTENCE";
+
+/// The title of a page that is not shown, because of a word of its address.
+pub const BAD_ADDRESS: &str = "This address is not understood";
 
 /// No script, style or picture but ours; nobody may frame a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -82,8 +86,9 @@ impl Frame {
         self
     }
 
-    pub fn failed(mut self, error: impl Into<String>) -> Frame {
-        self.error = Some(error.into());
+    /// What went wrong, with the times in it as the reader's clock has them.
+    pub fn failed(mut self, error: impl AsRef<str>) -> Frame {
+        self.error = Some(PageClock::new(Time::now(), &self.zone).plain_told(error.as_ref()));
         self
     }
 
@@ -147,9 +152,13 @@ pub enum Trouble {
     NotFound,
     SignIn {
         back: String,
+        /// Whether a form was sent, and nothing was done with it.
+        form: bool,
     },
     Forbidden(String),
     Bad(String),
+    /// A word of the address that its page does not read.
+    Address(String),
     /// The form was not taken in: it is too long, or there is no memory for it.
     Body(BodyError),
     /// A form in a content type that forms do not have.
@@ -221,7 +230,7 @@ pub fn mendable(error: ServiceError) -> Result<String, Trouble> {
     match error {
         ServiceError::Invalid(errors) => Ok(told(&errors)),
         ServiceError::Store(_) | ServiceError::Behind => Err(error.into()),
-        other => Ok(other.to_string()),
+        other => Ok(in_console(&other.to_string())),
     }
 }
 
@@ -239,6 +248,8 @@ pub struct Told {
 pub struct FramedTrouble<'a> {
     pub frame: Frame,
     pub text: &'a str,
+    /// The same page without the words of its address, where those are wrong.
+    pub plain: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -254,9 +265,13 @@ impl IntoResponse for Trouble {
         let body = if let Trouble::Body(error) = &self { error.to_string() } else { String::new() };
         let unread = if let Trouble::Kind(kind) = &self { no_form(kind) } else { String::new() };
         let (status, title, text) = match &self {
-            Trouble::SignIn { back } => {
-                let back = if back.is_empty() { String::new() } else { format!("?back={}", query_value(back)) };
-                return redirect(&format!("{PREFIX}/sign-in{back}")).unwrap_or_else(|_| Response::new(Body::empty()));
+            Trouble::SignIn { back, form } => {
+                let lost = form.then(|| "form=lost".to_owned());
+                let back = Some(back).filter(|back| !back.is_empty()).map(|back| format!("back={}", query_value(back)));
+                let words: Vec<String> = lost.into_iter().chain(back).collect();
+                let glue = if words.is_empty() { "" } else { "?" };
+                let to = format!("{PREFIX}/sign-in{glue}{}", words.join("&"));
+                return redirect(&to).unwrap_or_else(|_| Response::new(Body::empty()));
             }
             Trouble::NotFound => (
                 StatusCode::NOT_FOUND,
@@ -265,6 +280,7 @@ impl IntoResponse for Trouble {
             ),
             Trouble::Forbidden(why) => (StatusCode::FORBIDDEN, "This is not for you to do", why.as_str()),
             Trouble::Bad(why) => (StatusCode::UNPROCESSABLE_ENTITY, "That did not work", why.as_str()),
+            Trouble::Address(why) => (StatusCode::UNPROCESSABLE_ENTITY, BAD_ADDRESS, why.as_str()),
             Trouble::Body(error) => (error.status(), "The form was not taken", body.as_str()),
             Trouble::Kind(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "That is not a form", unread.as_str()),
             Trouble::TooMany { text, .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many at once", text.as_str()),
@@ -355,10 +371,9 @@ pub fn told(errors: &[FieldError]) -> String {
         "until" => "reserved until".to_owned(),
         field => field.replace('_', " "),
     };
-    let said = |message: &str| message.replace("application_id", "application").replace("trunk_id", "trunk");
     let line = |error: &FieldError| match error.code {
         SENTENCE => error.message.clone(),
-        _ => format!("{}: {}", name(error), said(&error.message)),
+        _ => format!("{}: {}", name(error), in_console(&error.message)),
     };
     let (errors, more) = field::first(errors.to_vec());
     let lines: Vec<String> = errors.iter().map(line).collect();

@@ -23,10 +23,11 @@ use super::verbs;
 use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
 use crate::domain::field::code;
 use crate::domain::{
-    AccountId, ApplicationId, Destination, FieldError, RouteEntity, RouteKind, SipUri, destination, entity,
+    AccountId, ApplicationId, Destination, E164, FieldError, RouteEntity, RouteKind, SipUri, Time, destination, entity,
 };
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Snapshot, Window};
+use crate::routing;
 use crate::service::verbs::entities::{CallTarget, DestinationEdit, EntityPatch};
 use crate::service::{ServiceError, WriteOutcome};
 use crate::wire::html::Html;
@@ -254,7 +255,7 @@ pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, r
                     let message = format!("there is already a {what} {id}");
                     FormRefusal::of(vec![FieldError::new("id", code::CONFLICT, message, &id)])
                 }
-                other => FormRefusal::from_verb(other)?,
+                other => FormRefusal::from_verb(other)?.renamed(kind.id_field(), "id"),
             };
             new_page(&visit, kind, &form, Some(refusal), StatusCode::CONFLICT)
         }
@@ -361,6 +362,10 @@ struct RoutePage {
     archived: Option<Html>,
     numbers: u64,
     numbers_text: String,
+    /// Those whose calls use the destinations.
+    calls: String,
+    /// How many of the numbers others are, and why; empty if there are none.
+    other_calls: String,
     query: String,
     rows: Html,
     open: String,
@@ -385,11 +390,25 @@ async fn page(
     let visit = Visit::enter(&console, &request, &partner)?;
     let notice = diff::notice(&visit, request.uri().query().unwrap_or_default());
     let frame = visit.frame("", kind.path()).with(notice);
-    route(&visit, kind, &id, frame, None, StatusCode::OK)
+    route(&visit, kind, &id, frame, None, StatusCode::OK).await
+}
+
+/// How many numbers' calls use the destinations of an application or a trunk, by the
+/// rule that answers calls.
+fn count_calls(snapshot: &Snapshot, kind: RouteKind, id: &str, now: Time) -> u64 {
+    let mut calls = 0;
+    snapshot.held_numbers(&kind.filter(id), now, &mut |numbers| {
+        let count = numbers.count();
+        // They say the same, so the first stands for all.
+        let first = numbers.runs().next().and_then(|run| E164::new(run.first));
+        let row = first.and_then(|number| snapshot.get(number, now));
+        calls += row.filter(|row| routing::uses(*row, kind, now)).map_or(0, |_| count);
+    });
+    calls
 }
 
 /// The page; `typed` is a form that was refused, and why.
-fn route(
+async fn route(
     visit: &Visit,
     kind: RouteKind,
     id: &str,
@@ -399,6 +418,8 @@ fn route(
 ) -> PageResult {
     let snapshot = visit.newest();
     let one = kind.find(&snapshot, id).ok_or(Trouble::NotFound)?;
+    let (counted, of, now) = (snapshot.clone(), id.to_owned(), visit.clock.now);
+    let calls = blocking(move || count_calls(&counted, kind, &of, now)).await?;
     let window = Window::Page { skip: 0, rows: NUMBERS_MAX };
     let found = snapshot.select(&kind.filter(id), Order::default(), window, visit.clock.now);
     let rows = numbers::rows(visit, &found.rows, false);
@@ -437,6 +458,20 @@ fn route(
         archived: one.archived_at.map(|at| visit.clock.day(at)),
         numbers: found.total,
         numbers_text: show::count(found.total, "number", "numbers"),
+        calls: show::count(calls, "number", "numbers"),
+        other_calls: match found.total.saturating_sub(calls) {
+            0 => String::new(),
+            others => {
+                let why = match kind {
+                    _ if snapshot.partner.suspended_at.is_some() => "the partner is suspended",
+                    RouteKind::Application => "not active",
+                    RouteKind::Trunk => {
+                        "not active, without an application, or with an application that has destinations of its own"
+                    }
+                };
+                format!("{} ({why})", show::count(others, "number", "numbers"))
+            }
+        },
         query: query_value(&kind.line(id)),
         rows,
         open,
@@ -529,14 +564,14 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
     let kind = RouteKind::of(&request);
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Manager).await?;
     kind.find(&visit.snapshot, &id).ok_or(Trouble::NotFound)?;
-    let again = |refusal: FormRefusal, status| {
+    let again = async |refusal: FormRefusal, status| {
         let frame = visit.frame("", kind.path()).failed(refusal.text);
         let typed = TypedRoute { verb: &verb, form: &form, wrongs: refusal.wrongs };
-        route(&visit, kind, &id, frame, Some(typed), status)
+        route(&visit, kind, &id, frame, Some(typed), status).await
     };
     let wanted = match read_act(kind, &verb, &form).ok_or(Trouble::NotFound)? {
         Ok(wanted) => wanted,
-        Err(errors) => return again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY),
+        Err(errors) => return again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY).await,
     };
     let to = visit.href(kind.path(), &id);
     let (asked, what) = (id.clone(), format!("{kind}.{verb}"));
@@ -554,8 +589,8 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
                     error.field = "uri".to_owned();
                 }
             }
-            again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY)
+            again(FormRefusal::of(errors), StatusCode::UNPROCESSABLE_ENTITY).await
         }
-        Err(error) => again(FormRefusal::from_verb(error)?, StatusCode::CONFLICT),
+        Err(error) => again(FormRefusal::from_verb(error)?, StatusCode::CONFLICT).await,
     }
 }

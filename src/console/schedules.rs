@@ -13,15 +13,13 @@ use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, asks_for_new};
-use super::overview::check_name;
 use super::page::{Frame, Notice, PageResult, Trouble, done, html_as};
 use super::pieces::{self, FactList, MarkupPiece};
 use super::sign_in::blocking;
 use super::{ConsoleState, ItemPath, StepPath, diff, keys, show};
 use crate::checks::Check;
 use crate::domain::setting::ReportPolicy;
-use crate::domain::{FieldError, Time, entity};
-use crate::http::checks::span;
+use crate::domain::{FieldError, Time, entity, span};
 use crate::service::background::schedules::{
     EmailDelivery, RECIPIENTS_MAX, Ran, SchedulePatch, ScheduleView, Sending, preview,
 };
@@ -91,6 +89,8 @@ struct ScheduleFields {
     wrongs: Wrongs,
     /// The next runs, where they were asked for.
     next: Vec<Html>,
+    /// The version that a form goes on with which was sent; else it is the current one.
+    version: Option<u64>,
 }
 
 impl ScheduleFields {
@@ -139,8 +139,13 @@ impl ScheduleFields {
             within: form.get("within").to_owned(),
             always: form.get("report") == "always",
             alerts: form.has("alerts"),
+            version: form.version(),
             ..ScheduleFields::default()
         }
+    }
+
+    fn refused(form: &Form, refusal: FormRefusal) -> ScheduleFields {
+        ScheduleFields { version: refusal.version(form), wrongs: refusal.wrongs, ..ScheduleFields::typed(form) }
     }
 
     fn rhythms(&self) -> Vec<OptionPick> {
@@ -152,7 +157,7 @@ impl ScheduleFields {
     fn all_checks(&self) -> Vec<OptionPick> {
         let pick = |check: &Check| {
             let value = check.as_str();
-            OptionPick { value, name: check_name(*check), picked: self.checks.iter().any(|one| one == value) }
+            OptionPick { value, name: show::check_name(*check), picked: self.checks.iter().any(|one| one == value) }
         };
         Check::ALL.iter().map(pick).collect()
     }
@@ -177,6 +182,8 @@ struct SchedulePage {
     on: bool,
     asked: bool,
     letters: Vec<Letter>,
+    /// The version that the form changes.
+    version: u64,
     fields: ScheduleFields,
     open: bool,
     zones: Html,
@@ -228,8 +235,9 @@ pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, r
             done(&format!("{}/checks/schedules", visit.base), version_of(&outcome))
         }
         Err(error) => {
-            let FormRefusal { text, wrongs } = told(error)?;
-            render_new(&visit, frame().failed(text), ScheduleFields { wrongs, ..ScheduleFields::typed(&form) })
+            let refusal = told(error)?;
+            let frame = frame().failed(&refusal.text);
+            render_new(&visit, frame, ScheduleFields::refused(&form, refusal))
         }
     }
 }
@@ -273,9 +281,10 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
             done(&to, version_of(&outcome))
         }
         Err(error) => {
-            let FormRefusal { text, wrongs } = told(error)?;
-            let fields = (verb == "edit").then(|| ScheduleFields { wrongs, ..ScheduleFields::typed(&form) });
-            render(&visit, &id, visit.frame("", "schedules").failed(text), fields).await
+            let refusal = told(error)?;
+            let frame = visit.frame("", "schedules").failed(&refusal.text);
+            let fields = (verb == "edit").then(|| ScheduleFields::refused(&form, refusal));
+            render(&visit, &id, frame, fields).await
         }
     }
 }
@@ -313,10 +322,7 @@ fn read(form: &Form) -> Result<SchedulePatch, Vec<FieldError>> {
     if cron.is_none() {
         wrong("time", "is a time of day such as 09:00");
     }
-    let seconds = span(form.get("within"));
-    if seconds.is_none() {
-        wrong("within", "is a span of time such as 14d or 36h");
-    }
+    let seconds = span::SCHEDULED.read(form.get("within")).map_err(|error| wrong("within", &error.to_string())).ok();
     let lines = form.raw("recipients").lines().map(str::trim);
     let recipients: Vec<String> = lines.filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if !errors.is_empty() {
@@ -441,7 +447,7 @@ fn facts(visit: &Visit, view: &ScheduleView) -> FactList {
         None => ("Next", pieces::lines(view.next_runs.iter().map(local))),
     });
     facts.push(("Last run", last_of(visit, view)));
-    let names = schedule.checks.iter().filter_map(|word| Check::parse(word)).map(check_name);
+    let names = schedule.checks.iter().filter_map(|word| Check::parse(word)).map(show::check_name);
     let names: Vec<String> = names.collect();
     facts.push(("Looks for", if names.is_empty() { "everything".into() } else { names.join(", ").into() }));
     facts.push(("Sees ahead", within(schedule.within).into()));
@@ -495,6 +501,7 @@ fn render_new(visit: &Visit, frame: Frame, fields: ScheduleFields) -> PageResult
         on: true,
         asked: false,
         letters: Vec::new(),
+        version: 0,
         fields,
         open: true,
         zones: zones(),
@@ -520,6 +527,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, fields: Option<Schedu
         asked: view.state.as_ref().is_some_and(|state| state.asked_by.is_some()),
         letters: view.runs.iter().map(|run| letter(visit, run)).collect(),
         open: fields.is_some(),
+        version: fields.as_ref().and_then(|fields| fields.version).unwrap_or_else(|| view.tag()),
         fields: fields.unwrap_or_else(|| ScheduleFields::of(&view)),
         zones: if owns { zones() } else { Html::default() },
         mail: visit.console.app.mail,
@@ -573,8 +581,8 @@ mod tests {
     #[test]
     fn spans_are_read_as_they_are_written() {
         for text in ["14d", "36h", "90m", "61s"] {
-            assert_eq!(span(text).map(within).as_deref(), Some(text));
+            assert_eq!(span::SCHEDULED.read(text).map(within).as_deref(), Ok(text));
         }
-        assert_eq!(span("48h").map(within).as_deref(), Some("2d"));
+        assert_eq!(span::SCHEDULED.read("48h").map(within).as_deref(), Ok("2d"));
     }
 }

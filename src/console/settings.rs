@@ -15,8 +15,8 @@ use crate::domain::field::code;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::setting::AfterExpiry;
 use crate::domain::{Country, FieldError, Setting, setting};
-use crate::service::WriteOutcome;
 use crate::service::verbs::billing::{BillingView, Wish, calendar};
+use crate::service::{WriteOutcome, quarantine_tag};
 use crate::wire::html::Html;
 
 /// The longest quarantine, in days.
@@ -26,6 +26,8 @@ const DAYS_MAX: u32 = 3_650;
 #[template(path = "settings.html")]
 struct SettingsPage {
     frame: Frame,
+    /// The version that the form of the quarantine changes.
+    version: u64,
     days: String,
     countries: String,
     chosen: bool,
@@ -37,6 +39,8 @@ struct SettingsPage {
 
 /// The zone and the rule of bills, as they are or as they were typed.
 struct BillingForm {
+    /// The version that the form changes.
+    version: u64,
     zone: String,
     stop: bool,
     /// What counts this month, and since when another choice will.
@@ -101,8 +105,8 @@ pub async fn billing(State(console): ConsoleState, Path(partner): Path<String>, 
 }
 
 /// The billing card: what was typed wrongly, or what is chosen.
-fn billing_form(visit: &Visit, form: Option<&Form>) -> Result<BillingForm, Trouble> {
-    let view = BillingView::of(&calendar(&visit.snapshot)?, visit.clock.now);
+fn billing_form(visit: &Visit, form: Option<&Form>, version: Option<u64>) -> Result<BillingForm, Trouble> {
+    let view = BillingView::of(&calendar(&visit.newest())?, visit.clock.now);
     let latest = view.next.as_ref().unwrap_or(&view.current);
     let typed = form.filter(|form| form.has("zone"));
     let said = |period: &Period| {
@@ -114,6 +118,7 @@ fn billing_form(visit: &Visit, form: Option<&Form>) -> Result<BillingForm, Troub
     };
     Ok(BillingForm {
         zone: typed.map_or_else(|| latest.zone.to_string(), |form| form.get("zone").to_owned()),
+        version: version.filter(|_| typed.is_some()).unwrap_or_else(|| view.tag()),
         stop: typed.map_or(latest.after_expiry == AfterExpiry::Stop, |form| form.get("after_expiry") == "stop"),
         now: said(&view.current),
         next: view.next.as_ref().map(|next| format!("{}; it begins on {}", said(next), next.zone.local(next.begins))),
@@ -121,8 +126,8 @@ fn billing_form(visit: &Visit, form: Option<&Form>) -> Result<BillingForm, Troub
 }
 
 fn refused(visit: &Visit, form: &Form, refusal: FormRefusal) -> PageResult {
-    let frame = visit.frame("Settings", "settings").failed(refusal.text);
-    render(visit, frame, Some(form), refusal.wrongs)
+    let frame = visit.frame("Settings", "settings").failed(&refusal.text);
+    render(visit, frame, Some((form, refusal.version(form))), refusal.wrongs)
 }
 
 fn read(form: &Form) -> Result<Quarantine, Vec<FieldError>> {
@@ -152,10 +157,15 @@ fn read(form: &Form) -> Result<Quarantine, Vec<FieldError>> {
     }
 }
 
-fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> PageResult {
-    let billing = billing_form(visit, form)?;
+/// The page; a form that was refused goes on with a version.
+fn render(visit: &Visit, frame: Frame, refused: Option<(&Form, Option<u64>)>, wrongs: Wrongs) -> PageResult {
+    let form = refused.map(|(form, _)| form);
+    let billing = billing_form(visit, form, refused.and_then(|(_, version)| version))?;
     let form = form.filter(|form| form.has("days"));
-    let chosen = visit.snapshot.settings.get(setting::QUARANTINE).and_then(Setting::quarantine);
+    let version = refused.filter(|_| form.is_some()).and_then(|(_, version)| version);
+    let snapshot = visit.newest();
+    let setting = snapshot.settings.get(setting::QUARANTINE);
+    let chosen = setting.and_then(Setting::quarantine);
     let server = visit.console.app.service.quarantine_default();
     let now = chosen.unwrap_or(server);
     let list = |of: &Quarantine| {
@@ -170,6 +180,7 @@ fn render(visit: &Visit, frame: Frame, form: Option<&Form>, wrongs: Wrongs) -> P
     let status = if frame.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = SettingsPage {
         frame,
+        version: version.unwrap_or_else(|| quarantine_tag(setting)),
         days: form.map_or_else(|| now.default_days.to_string(), |form| form.get("days").to_owned()),
         countries: form.map_or_else(|| list(now), |form| form.get("countries").to_owned()),
         chosen: chosen.is_some(),

@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 
 use super::pieces::{self, MarkupPiece};
-use crate::billing::Sum;
+use crate::checks::Check;
+use crate::domain::Sum;
 use crate::domain::{Currency, E164, Group, Money, Time};
 use crate::wire::html::Html;
 
@@ -81,17 +82,22 @@ impl PageClock {
     /// Text with the times in it as the reader's clock has them.
     pub fn told(&self, text: &str) -> Html {
         let mut html = Html::with_capacity(text.len() + 90);
-        for word in text.split_inclusive(' ') {
-            let bare = word.trim_end_matches([' ', ',', ';', ':', '.', ')']);
-            match bare.parse::<Time>() {
-                Ok(time) if bare.ends_with('Z') => {
-                    html += self.time(time);
-                    html += &word[bare.len()..];
-                }
-                Ok(_) | Err(_) => html += word,
+        for piece in pieces_of(text) {
+            match piece {
+                TextPiece::Text(text) => html += text,
+                TextPiece::Time(time) => html += self.time(time),
             }
         }
         html
+    }
+
+    /// The same as text.
+    pub fn plain_told(&self, text: &str) -> String {
+        let piece = |piece| match piece {
+            TextPiece::Text(text) => text.to_owned(),
+            TextPiece::Time(time) => self.plain_time(time),
+        };
+        pieces_of(text).into_iter().map(piece).collect()
     }
 
     /// `in 5 days`, `3 hours ago`.
@@ -104,6 +110,78 @@ impl PageClock {
             _ => format!("{text} ago"),
         }
     }
+}
+
+/// A part of a text.
+enum TextPiece<'a> {
+    Text(&'a str),
+    Time(Time),
+}
+
+/// A text in pieces, with its times apart.
+fn pieces_of(text: &str) -> Vec<TextPiece<'_>> {
+    let mut pieces = Vec::new();
+    for word in text.split_inclusive(' ') {
+        let inner = word.trim_start_matches('(');
+        let bare = inner.trim_end_matches([' ', ',', ';', ':', '.', ')']);
+        match bare.parse::<Time>() {
+            Ok(time) if bare.ends_with('Z') => pieces.extend([
+                TextPiece::Text(&word[..word.len() - inner.len()]),
+                TextPiece::Time(time),
+                TextPiece::Text(&inner[bare.len()..]),
+            ]),
+            Ok(_) | Err(_) => pieces.push(TextPiece::Text(word)),
+        }
+    }
+    pieces
+}
+
+/// Sentences of the API that name what only a body of it has.
+const PHRASES: [(&str, &str); 2] = [
+    ("confirm_last takes it too", "tick the box for a customer's last number to take it too"),
+    ("it with confirm_last=true if", "it with the box for the last number ticked, if"),
+];
+
+/// The API's words, and what the console says for them.
+const WORDS: [(&str, &str); 13] = [
+    ("account", "customer"),
+    ("Account", "Customer"),
+    ("accounts", "customers"),
+    ("account_auth_id", "customer"),
+    ("application_id", "application"),
+    ("trunk_id", "trunk"),
+    ("expires_at", "the expiry"),
+    ("assigned_at", "the assignment"),
+    ("monthly_cost", "the monthly cost"),
+    ("number_type", "the type"),
+    ("e-mail", "email"),
+    ("E-mail", "Email"),
+    ("archived_at", "the archiving"),
+];
+
+/// A reason or an error in the words of the console. Everything that the verbs say
+/// comes through here, since they say it to the API's clients as well; names that
+/// people gave must not, as they may have such a word in them. Ids are in what the verbs
+/// say: a word is one only by itself, so that `account:MA` stays.
+pub fn in_console(text: &str) -> String {
+    const MARKS: [char; 10] = ['(', ')', ',', '.', ';', ':', '"', '\'', '“', '”'];
+    let text = PHRASES.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let mut out = String::with_capacity(text.len());
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end().trim_matches(MARKS);
+        match WORDS.iter().find(|(api, _)| *api == word) {
+            Some((_, ours)) => out.push_str(&piece.replacen(word, ours, 1)),
+            None => out.push_str(piece),
+        }
+    }
+    out
+}
+
+/// A check by its name, for people.
+pub fn check_name(check: Check) -> String {
+    let text = check.as_str().replace('_', " ");
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// What stands where a number has no expiry.
@@ -123,7 +201,8 @@ pub fn span(seconds: u64) -> String {
         5_400..129_600 => ((seconds + 1_800) / 3_600, "hour"),
         129_600..5_184_000 => ((seconds + 43_200) / 86_400, "day"),
         5_184_000..63_072_000 => ((seconds + 1_314_000) / 2_628_000, "month"),
-        _ => ((seconds + 15_768_000) / 31_536_000, "year"),
+        // Whole years: of 2 years and 8 months, nobody says 3.
+        _ => (seconds / 31_536_000, "year"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
@@ -153,11 +232,9 @@ fn amount(text: &str, currency: Currency) -> String {
 
 /// `+500.00 INR` or `−500.00 INR`: what a month costs more or less, of each
 /// currency; empty if nothing.
-pub fn differences<'a>(costs: impl IntoIterator<Item = (&'a Currency, &'a i64)>) -> String {
-    let one = |(&currency, &minor): (&Currency, &i64)| {
-        // The one amount without an opposite is beyond any that can be stored.
-        let amount = money(Money { minor: minor.saturating_abs(), currency });
-        format!("{}{amount}", if minor < 0 { "−" } else { "+" })
+pub fn differences<'a>(costs: impl IntoIterator<Item = (&'a Currency, &'a i128)>) -> String {
+    let one = |(&currency, &minor): (&Currency, &i128)| {
+        format!("{}{}", if minor < 0 { "" } else { "+" }, sum(Sum { minor, currency }))
     };
     costs.into_iter().filter(|(_, minor)| **minor != 0).map(one).collect::<Vec<_>>().join(", ")
 }
@@ -245,9 +322,31 @@ mod tests {
         );
         let told = Html::from("<b> since ") + clock.time(at) + ": no";
         assert_eq!(clock.told("<b> since 2026-12-31T20:00:05Z: no"), told);
+        assert_eq!(clock.plain_told("not before now (2026-12-31T20:00:05Z)."), "not before now (1 Jan 2027 01:30).");
+        assert_eq!(clock.distance("2024-04-17T00:00:00Z".parse().expect("a time")), "2 years ago");
         assert_eq!(clock.distance(at), "in 38 days");
         assert_eq!(clock.distance(now.plus(-7_200)), "2 hours ago");
         assert_eq!(PageClock::new(now, "nowhere").day(now), PageClock::new(now, "UTC").day(now));
+    }
+
+    #[test]
+    fn what_the_verbs_say_is_in_the_words_of_the_console() {
+        for (said, shown) in [
+            ("no account holds it", "no customer holds it"),
+            ("account_auth_id: belongs to another account", "customer: belongs to another customer"),
+            (
+                "is the last active number of account MA_account; confirm_last takes it too",
+                "is the last active number of customer MA_account; tick the box for a customer's last number to take it \
+                 too",
+            ),
+            ("expires_at must not be before now", "the expiry must not be before now"),
+            ("must be an e-mail address", "must be an email address"),
+            ("there is already a customer account:MA", "there is already a customer account:MA"),
+            ("accountant", "accountant"),
+            ("", ""),
+        ] {
+            assert_eq!(in_console(said), shown);
+        }
     }
 
     #[test]
@@ -256,7 +355,7 @@ mod tests {
         assert_eq!(money_of(123_456_789, "INR"), "1,234,567.89 INR");
         assert_eq!(money_of(-1_500, "JPY"), "−1,500 JPY");
         let of = |code: &str, minor| (code.parse().expect("a currency"), minor);
-        let costs: std::collections::BTreeMap<Currency, i64> = [of("INR", 50_000), of("JPY", -7), of("USD", 0)].into();
+        let costs: std::collections::BTreeMap<Currency, i128> = [of("INR", 50_000), of("JPY", -7), of("USD", 0)].into();
         assert_eq!(differences(&costs), "+500.00 INR, −7 JPY");
         assert_eq!((thousands(0), thousands(999), thousands(1_000)), ("0".into(), "999".into(), "1,000".into()));
         assert_eq!(count(1, "number", "numbers"), "1 number");

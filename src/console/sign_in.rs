@@ -11,6 +11,7 @@ use http::header::{self, HeaderValue};
 
 use super::gate::{self, Form, Person};
 use super::page::{PageResult, Trouble, html, html_as, redirect};
+use super::show::in_console;
 use super::{ConsoleState, PREFIX};
 use crate::http::{peer, waiting};
 use crate::service::people::{PeopleError, SignIn};
@@ -24,6 +25,8 @@ struct SignInPage<'a> {
     error: Option<String>,
     email: &'a str,
     back: &'a str,
+    /// Whether a form was sent that nothing was done with.
+    lost: bool,
 }
 
 #[derive(Template)]
@@ -57,11 +60,12 @@ fn query_back(request: &Request) -> String {
 
 /// GET /console/sign-in
 pub async fn form(State(console): ConsoleState, request: Request) -> PageResult {
-    if Person::enter(&console, &request).is_ok() {
-        return redirect(PREFIX);
-    }
     let to = query_back(&request);
-    html(&SignInPage { title: "Sign in", build: crate::BUILD, error: None, email: "", back: back(&to) })
+    if Person::enter(&console, &request).is_ok() {
+        return redirect(back(&to));
+    }
+    let lost = wire::parameter(request.uri().query().unwrap_or_default(), "form").is_some();
+    html(&SignInPage { title: "Sign in", build: crate::BUILD, error: None, email: "", back: back(&to), lost })
 }
 
 /// POST /console/sign-in
@@ -85,6 +89,7 @@ pub async fn sign_in(State(console): ConsoleState, request: Request) -> PageResu
                 error: Some(error),
                 email: form.get("email"),
                 back: to,
+                lost: form.has("form"),
             };
             with_wait(html_as(status, &page)?, wait)
         }
@@ -202,13 +207,14 @@ fn with_cookie(mut response: http::Response<Body>, cookie: &str) -> PageResult {
 
 /// What somebody who signs in can do something about.
 fn told(error: PeopleError) -> Result<(StatusCode, String), Trouble> {
-    match error {
-        PeopleError::Refused | PeopleError::Code => Ok((StatusCode::UNAUTHORIZED, error.to_string())),
-        PeopleError::Throttled { .. } => Ok((StatusCode::TOO_MANY_REQUESTS, error.to_string())),
-        PeopleError::Link => Ok((StatusCode::NOT_FOUND, error.to_string())),
-        PeopleError::WeakPassword(_) => Ok((StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
-        other => Err(other.into()),
-    }
+    let status = match error {
+        PeopleError::Refused | PeopleError::Code => StatusCode::UNAUTHORIZED,
+        PeopleError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+        PeopleError::Link => StatusCode::NOT_FOUND,
+        PeopleError::WeakPassword(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        other => return Err(other.into()),
+    };
+    Ok((status, in_console(&error.to_string())))
 }
 
 /// Work of strangers, which may hash: a flood of it holds up nobody else.

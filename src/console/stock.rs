@@ -13,7 +13,7 @@ use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
 use super::page::{Frame, PageResult, done, html_as, told};
 use super::verbs::Choices;
-use super::{ConsoleState, show};
+use super::{ConsoleState, show, verbs};
 use crate::domain::{E164, FieldError};
 use crate::http::body::BodyFields;
 use crate::http::manage;
@@ -103,15 +103,25 @@ fn read(form: &Form) -> Result<Stock, Vec<FieldError>> {
             body.insert(name.to_owned(), value.to_ascii_uppercase().into());
         }
     }
-    if let Some(amount) = form.given("monthly_cost") {
-        // As a number if it is one, so that its digits are taken as they are.
-        let number = serde_json::from_str::<Value>(amount).ok().filter(Value::is_number);
-        body.insert("monthly_cost".to_owned(), number.unwrap_or_else(|| amount.into()));
+    let mut wrong = None;
+    match verbs::amount(form) {
+        Some(Ok(amount)) => drop(body.insert("monthly_cost".to_owned(), amount)),
+        Some(Err(error)) => wrong = Some(error),
+        None => {}
     }
     let tags: Value = form.get("tags").split(',').map(str::trim).filter(|tag| !tag.is_empty()).collect();
     body.insert("tags".to_owned(), tags);
     let fields = BodyFields::parse(Value::Object(body).to_string().as_bytes()).map_err(|_| Vec::new())?;
-    manage::read_stock(fields)
+    match (manage::read_stock(fields), wrong) {
+        (read, None) => read,
+        (Ok(_), Some(error)) => Err(vec![error]),
+        // The amount that is wrong is not in the body, and is not missing either.
+        (Err(mut errors), Some(error)) => {
+            errors.retain(|one| one.field != error.field);
+            errors.push(error);
+            Err(errors)
+        }
+    }
 }
 
 /// What is wrong, with the names that the form's fields have for people.
@@ -124,7 +134,7 @@ fn refusal(errors: Vec<FieldError>) -> FormRefusal {
             _ => {}
         }
     }
-    FormRefusal { text: told(&named), wrongs: Wrongs(errors) }
+    FormRefusal { text: told(&named), ..FormRefusal::of(errors) }
 }
 
 /// The filter line of the digits that a block's numbers begin with.

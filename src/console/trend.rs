@@ -13,8 +13,8 @@ use super::costs::name_of;
 use super::gate::Visit;
 use super::page::{Frame, PageResult, Trouble, html};
 use super::{ConsoleState, show};
-use crate::billing::Sum;
 use crate::domain::Currency;
+use crate::domain::Sum;
 use crate::http::costs::{self, MonthRental};
 use crate::wire::html::Html;
 

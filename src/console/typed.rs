@@ -11,6 +11,8 @@ use crate::inventory::{Filter, Order, Pattern, SEARCH_CHARS_MAX, Snapshot, Windo
 
 /// The fewest digits of a whole number without a plus.
 const WHOLE_DIGITS_MIN: usize = 10;
+/// The most: 15 of E.164, behind the longest prefix for calls abroad.
+const WHOLE_DIGITS_MAX: usize = 18;
 
 /// Whether a text has nothing but digits, and what people write between them and
 /// between numbers.
@@ -106,6 +108,11 @@ fn trunk_prefix(code: u16) -> &'static str {
 pub struct Pasted {
     /// Ascending, each once, whether the inventory has it or not.
     pub numbers: Vec<E164>,
+    /// National forms of which the inventory has no number, so that nothing tells the
+    /// country.
+    pub missing: Vec<String>,
+    /// National forms of several numbers of the inventory.
+    pub ambiguous: Vec<(String, Vec<E164>)>,
     /// The parts that are no numbers.
     pub unread: Vec<String>,
 }
@@ -117,9 +124,7 @@ pub fn pasted(text: &str, snapshot: &Snapshot, now: Time) -> Option<Pasted> {
         pieces if pieces.len() > 1 => pieces,
         _ => {
             let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            let whole = |word: &String| {
-                spelling::one(word).is_ok() && word.chars().filter(char::is_ascii_digit).count() >= WHOLE_DIGITS_MIN
-            };
+            let whole = |word: &String| spelling::one(word).is_ok() && has_whole_length(word);
             if words.len() < 2 || !words.iter().all(whole) {
                 return None;
             }
@@ -129,13 +134,20 @@ pub fn pasted(text: &str, snapshot: &Snapshot, now: Time) -> Option<Pasted> {
     let mut pasted = Pasted::default();
     for piece in pieces {
         match whole(&piece, snapshot, now) {
-            Some(number) => pasted.numbers.push(number),
-            None => pasted.unread.push(piece),
+            Ok(number) => pasted.numbers.push(number),
+            Err(held) if !held.is_empty() => pasted.ambiguous.push((piece, held)),
+            Err(_) if has_whole_length(&piece) => pasted.missing.push(piece),
+            Err(_) => pasted.unread.push(piece),
         }
     }
     pasted.numbers.sort_unstable();
     pasted.numbers.dedup();
     Some(pasted)
+}
+
+/// Whether a text has as many digits as a whole number.
+fn has_whole_length(text: &str) -> bool {
+    (WHOLE_DIGITS_MIN..=WHOLE_DIGITS_MAX).contains(&text.chars().filter(char::is_ascii_digit).count())
 }
 
 /// The text in pieces, at what stands in no number and before each plus.
@@ -157,11 +169,12 @@ fn hard(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A whole number, international or as one country of the inventory writes it.
-fn whole(piece: &str, snapshot: &Snapshot, now: Time) -> Option<E164> {
+/// A whole number, international or as one country of the inventory writes it; else the
+/// numbers of the inventory that it may be.
+fn whole(piece: &str, snapshot: &Snapshot, now: Time) -> Result<E164, Vec<E164>> {
     let international = spelling::one(piece).ok();
-    if international.is_some_and(|number| snapshot.get(number, now).is_some()) {
-        return international;
+    if let Some(number) = international.filter(|number| snapshot.get(*number, now).is_some()) {
+        return Ok(number);
     }
     let plain: String = piece.chars().filter_map(spelling::plain).collect();
     let read = |text: String| {
@@ -170,8 +183,8 @@ fn whole(piece: &str, snapshot: &Snapshot, now: Time) -> Option<E164> {
     };
     let held: Vec<E164> = readings(&plain, snapshot).into_iter().filter_map(read).collect();
     match held[..] {
-        [one] => Some(one),
-        _ => international,
+        [one] => Ok(one),
+        _ => international.ok_or(held),
     }
 }
 

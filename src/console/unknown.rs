@@ -23,7 +23,8 @@ pub fn word<'a>(what: &str, value: &str, known: impl Iterator<Item = &'a str> + 
             let mut all: Vec<&str> = known.collect();
             let more = if all.len() > LISTED_MAX { " and others" } else { "" };
             all.truncate(LISTED_MAX);
-            format!("There are {}{more}", all.join(", "))
+            let is = if all.len() == 1 { "There is only" } else { "There are" };
+            format!("{is} {}{more}", all.join(", "))
         }
     };
     format!("{} is no {what}. {advice}", shown(value))
@@ -45,6 +46,7 @@ mod tests {
         assert_eq!(said("expring"), "expring is no check. Did you mean expiring?");
         assert_eq!(said("expir"), "expir is no check. Did you mean expiring or expired?");
         assert_eq!(said("zzzz"), "zzzz is no check. There are expiring, expired, unrouted");
+        assert_eq!(word("word", "x", ["page"].into_iter()), "x is no word. There is only page");
         assert_eq!(said("<b>\n"), "<b>\u{fffd} is no check. There are expiring, expired, unrouted");
         assert!(said(&"x".repeat(500)).len() < 120);
     }

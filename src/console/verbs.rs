@@ -13,7 +13,7 @@ use super::gate::{Form, Visit};
 use super::show::PageClock;
 use crate::domain::action::{self, Action, Assignment};
 use crate::domain::field::code;
-use crate::domain::{AccountId, FieldError, State, Verb, zone};
+use crate::domain::{AccountId, Currency, FieldError, Money, State, Verb, zone};
 use crate::http::body::BodyFields;
 use crate::http::manage;
 use crate::inventory::Snapshot;
@@ -113,6 +113,18 @@ impl Renewal {
     }
 }
 
+/// The monthly cost of a form, as the API's body has it.
+pub fn amount(form: &Form) -> Option<Result<Value, FieldError>> {
+    let amount = form.given("monthly_cost")?;
+    let currency = form.get("currency").to_ascii_uppercase().parse::<Currency>();
+    // A JSON number of many digits is rounded, and would no longer be what was typed.
+    if let Ok(Err(error)) = currency.map(|currency| Money::parse(amount, currency)) {
+        return Some(Err(FieldError::new("monthly_cost", code::INVALID, error.to_string(), amount)));
+    }
+    let number = serde_json::from_str::<Value>(amount).ok().filter(Value::is_number);
+    Some(Ok(number.unwrap_or_else(|| amount.into())))
+}
+
 /// What a form says, as the API's body has it, and what of it is wrong.
 fn said(name: &str, form: &Form, clock: &PageClock, snapshot: &Snapshot) -> (Map<String, Value>, Vec<FieldError>) {
     let mut body: Map<String, Value> = Map::new();
@@ -140,10 +152,10 @@ fn said(name: &str, form: &Form, clock: &PageClock, snapshot: &Snapshot) -> (Map
     if let Some(currency) = form.given("currency") {
         put("currency", currency.to_ascii_uppercase().into());
     }
-    if let Some(amount) = form.given("monthly_cost") {
-        // As a number if it is one, so that its digits are taken as they are.
-        let number = serde_json::from_str::<Value>(amount).ok().filter(Value::is_number);
-        put("monthly_cost", number.unwrap_or_else(|| amount.into()));
+    match amount(form) {
+        Some(Ok(amount)) => drop(put("monthly_cost", amount)),
+        Some(Err(error)) => errors.push(error),
+        None => {}
     }
     let renewal = (name == "renew").then(|| Renewal::of(form));
     for field in ["expires_at", "until"] {
@@ -289,7 +301,7 @@ impl<'a> VerbFields<'a> {
         VerbFields {
             verb,
             midnight: form::midnight(clock),
-            wrongs: wrongs.clone(),
+            wrongs: wrongs.at(clock),
             renew_by: form.given("renew_by").unwrap_or(YEAR).to_owned(),
             now: Html::default(),
             account: get("account_auth_id"),
@@ -341,6 +353,19 @@ mod tests {
         assert!(route(&both).expect_err("refused").contains("cleared and set"));
         let nothing = [("application_id", ""), ("trunk_id", ""), ("leave", "1")];
         assert_eq!(route(&nothing), Err("application: or trunk is needed".to_owned()));
+    }
+
+    #[test]
+    fn an_amount_that_is_too_large_is_called_so() {
+        for (amount, expected) in [
+            ("99999999999999999999", "monthly cost: is too large"),
+            ("1e3", "monthly cost: must be a plain decimal amount"),
+            ("12.345", "monthly cost: "),
+        ] {
+            let refused = said("cost", &[("monthly_cost", amount), ("currency", "usd")], "UTC").expect_err("refused");
+            assert!(refused.starts_with(expected), "{amount}: {refused}");
+        }
+        assert!(said("cost", &[("monthly_cost", "12.30"), ("currency", "usd")], "UTC").is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use http::StatusCode;
 
 use super::form::{FormRefusal, Wrongs};
 use super::gate::{Form, Needs, Visit, query_value};
+use super::jobs::on_a_page;
 use super::page::{Frame, Notice, PageResult, Trouble, html_as, redirect};
 use super::pieces::FactList;
 use super::sign_in::blocking;
@@ -20,8 +21,9 @@ use crate::domain::setting::DeliveryOrder;
 use crate::domain::{FieldError, Time, entity};
 use crate::service::background::webhooks::event::{kinds, known};
 use crate::service::background::webhooks::{
-    DeliveryAttempt, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, WebhookHealth, tag,
+    DeliveryAttempt, DeliveryState, NewWebhook, ShownDelivery, ShownWebhook, WebhookChanges, WebhookHealth,
 };
+use crate::service::verbs::entities::state_tag;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, VerbOutcome, WriteOutcome};
 use crate::wire::html::Html;
@@ -65,6 +67,8 @@ struct WebhookFields {
     by_number: bool,
     some: bool,
     wrongs: Wrongs,
+    /// The version that a refused form goes on with; else it is the current one.
+    version: Option<u64>,
 }
 
 impl WebhookFields {
@@ -72,12 +76,14 @@ impl WebhookFields {
         let kinds: Vec<KindOption> = kinds().map(|name| KindOption { name, wanted: wants(name) }).collect();
         let some = kinds.iter().any(|kind| kind.wanted);
         let by_number = order == DeliveryOrder::Number;
-        WebhookFields { name: name.to_owned(), url: url.to_owned(), kinds, by_number, some, wrongs: Wrongs::default() }
+        let (name, url, wrongs) = (name.to_owned(), url.to_owned(), Wrongs::default());
+        WebhookFields { name, url, kinds, by_number, some, wrongs, version: None }
     }
 
-    fn typed(form: &Form, wrongs: Wrongs) -> WebhookFields {
+    fn typed(form: &Form, refusal: FormRefusal) -> WebhookFields {
         let wants = |kind: &str| form.all("events").any(|wanted| wanted == kind);
-        WebhookFields { wrongs, ..WebhookFields::new(form.get("name"), form.get("url"), order(form), wants) }
+        let fields = WebhookFields::new(form.get("name"), form.get("url"), order(form), wants);
+        WebhookFields { version: refusal.version(form), wrongs: refusal.wrongs, ..fields }
     }
 }
 
@@ -118,7 +124,10 @@ struct WebhookPage {
     name: String,
     on: bool,
     facts: FactList,
+    /// The version that the form changes.
     tag: u64,
+    /// Whether the form is open, because it was refused.
+    open: bool,
     made: Option<NewSecret>,
     fields: WebhookFields,
     /// Each with when it is tried again.
@@ -164,9 +173,9 @@ pub async fn create(State(console): ConsoleState, Path(partner): Path<String>, r
             .await
         }
         Err(error) => {
-            let FormRefusal { text, wrongs } = told(error)?;
-            let frame = visit.frame("Webhooks", "webhooks").failed(text);
-            render_list(&visit, frame, None, WebhookFields::typed(&form, wrongs)).await
+            let refusal = told(error)?;
+            let frame = visit.frame("Webhooks", "webhooks").failed(&refusal.text);
+            render_list(&visit, frame, None, WebhookFields::typed(&form, refusal)).await
         }
     }
 }
@@ -184,10 +193,7 @@ pub async fn page(State(console): ConsoleState, Path((partner, id)): ItemPath, r
 /// POST /console/p/{partner}/checks/webhooks/{id}/{verb}
 pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPath, request: Request) -> PageResult {
     let (visit, form) = Visit::post(&console, request, &partner, Needs::Owner).await?;
-    let expected = match form.get("version").parse() {
-        Ok(tag) => Expected::Versions(vec![tag]),
-        Err(_) => Expected::Anything,
-    };
+    let expected = visit.expected.clone();
     let about = id.clone();
     let page = visit.href("checks/webhooks", &id);
     let done = match verb.as_str() {
@@ -232,9 +238,9 @@ pub async fn act(State(console): ConsoleState, Path((partner, id, verb)): StepPa
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(error) => {
-            let FormRefusal { text, wrongs } = told(error)?;
-            let fields = (verb == "edit").then(|| WebhookFields::typed(&form, wrongs));
-            let frame = visit.frame("", "webhooks").failed(text);
+            let refusal = told(error)?;
+            let frame = visit.frame("", "webhooks").failed(&refusal.text);
+            let fields = (verb == "edit").then(|| WebhookFields::typed(&form, refusal));
             return render(&visit, &id, frame, WebhookLookup { fields, ..WebhookLookup::default() }).await;
         }
     };
@@ -274,11 +280,6 @@ fn told(error: ServiceError) -> Result<FormRefusal, Trouble> {
     match error {
         ServiceError::Invalid(errors) => Ok(FormRefusal::below(errors)),
         ServiceError::Unknown { .. } => Err(Trouble::NotFound),
-        ServiceError::Outdated { .. } => {
-            let text = "This webhook was changed while you looked at it, so nothing was saved. Load the page \
-                        again to see how it is now.";
-            Ok(FormRefusal::whole(text))
-        }
         other => FormRefusal::from_verb(other),
     }
 }
@@ -377,9 +378,9 @@ fn facts(visit: &Visit, shown: &ShownWebhook) -> FactList {
     }
     if let Some((after, through)) = missed {
         let count = show::count(through - after, "change", "changes");
-        let href = format!("{}/changes?after={after}", visit.base);
-        let link = pieces::link(&href, &format!("after version {after}"));
-        let said = Html::from(format!("{count} while it was off, ")) + link + format!(" up to {through}");
+        let href = format!("{}/changes?before={through}", visit.base);
+        let link = pieces::link(&href, &format!("versions {} to {through}", after + 1));
+        let said = Html::from(format!("{count} while it was off, ")) + link;
         facts.push(("Not told of", said));
     }
     facts.push(("Made", clock.time(shown.setting.created_at)));
@@ -401,7 +402,7 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: WebhookLookup
     let (mut page, mut wanted, mut resent) = (1_u64, None, None);
     for (name, value) in form_urlencoded::parse(looked.query.as_bytes()) {
         match &*name {
-            "page" => page = value.parse().unwrap_or(1).clamp(1, 1_000_000),
+            "page" => page = value.parse().unwrap_or(1).max(1),
             "delivery" => wanted = Some(value.into_owned()),
             "resent" => resent = value.parse::<u64>().ok(),
             _ => {}
@@ -410,12 +411,13 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: WebhookLookup
     let (service, key, about) = (visit.service(), visit.snapshot.key, id.to_owned());
     let look = move || {
         let shown = service.webhook(key, &about)?;
-        let (list, total) = service.webhook_deliveries(key, &about, (page - 1) * ROWS, ROWS as usize)?;
+        let read = |skip| service.webhook_deliveries(key, &about, skip, ROWS as usize);
+        let ((list, total), page) = on_a_page(page, ROWS, read, |(_, total)| *total)?;
         let blocked = service.webhook_blocking(key, &about)?;
         let failed = service.webhook_failed(key, &about, 0, FAILED_ROWS)?;
-        Ok::<_, ServiceError>((shown, list, total, blocked, failed))
+        Ok::<_, ServiceError>((shown, list, (page, total), blocked, failed))
     };
-    let (shown, list, total, blocked, (given_up, failed_total)) = blocking(look).await??;
+    let (shown, list, (page, total), blocked, (given_up, failed_total)) = blocking(look).await??;
     if let Some(resent) = resent {
         let text = match resent {
             0 => "Nothing was left to send again.".to_owned(),
@@ -429,20 +431,22 @@ async fn render(visit: &Visit, id: &str, mut frame: Frame, looked: WebhookLookup
         frame = ended(frame, visit.clock.now, sent);
     }
     let failed = frame.error.is_some() && (looked.fields.is_some() || looked.query.is_empty());
+    let open = looked.fields.is_some();
+    let fields = looked.fields.unwrap_or_else(|| {
+        let webhook = &shown.webhook;
+        let wants = |kind: &str| webhook.events.iter().any(|wanted| **wanted == *kind);
+        WebhookFields::new(&webhook.name, &webhook.url, webhook.order, wants)
+    });
     frame.title = shown.webhook.name.to_string();
     let page = WebhookPage {
         id: id.to_owned(),
         name: shown.webhook.name.to_string(),
         on: shown.webhook.off.is_none(),
         facts: facts(visit, &shown),
-        tag: tag(&shown.setting),
+        tag: fields.version.unwrap_or_else(|| state_tag(&shown.setting)),
         made: looked.made,
-        fields: looked.fields.unwrap_or_else(|| {
-            let webhook = &shown.webhook;
-            WebhookFields::new(&webhook.name, &webhook.url, webhook.order, |kind| {
-                webhook.events.iter().any(|wanted| **wanted == *kind)
-            })
-        }),
+        fields,
+        open,
         blocking: blocked
             .iter()
             .map(|one| {

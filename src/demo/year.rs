@@ -352,8 +352,8 @@ impl Player<'_> {
     /// Filters that people keep.
     fn filters(&self, at: Time) -> Result<(), DemoError> {
         let service = self.manager(at);
-        for (name, line) in [("Vip", "tag:vip"), ("Toll-free, unrouted", "type:tollfree routed:no")] {
-            service.view_save(self.key, name, line)?;
+        for (name, line) in [("Vip", "tag:vip"), ("Toll-free, unrouted", "type:tollfree no:application")] {
+            service.view_save(self.key, name, line, false)?;
         }
         Ok(())
     }

@@ -32,7 +32,9 @@
 use super::field::code;
 use super::number::TAGS_MAX;
 use super::quarantine::Quarantine;
-use super::{AccountId, ApplicationId, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb, Zone};
+use super::{
+    AccountId, ApplicationId, Currency, FieldError, Money, Record, State, Tags, Time, TrunkId, Verb, Zone, nothing,
+};
 
 /// By how many months one renewal extends at most.
 pub const MONTHS_MAX: u32 = 120;
@@ -222,6 +224,10 @@ impl Action {
             (Action::Retire, _) => Err(Refusal::State),
 
             (Action::Tag { add, remove }, _) => {
+                let mut new = add.iter().filter(|tag| !record.tags.contains(tag));
+                if let Some(tag) = new.find(|tag| nothing::certain(tag)) {
+                    return Err(Refusal::Field(FieldError::new("add", code::INVALID, nothing::OMIT, tag)));
+                }
                 let kept = record.tags.iter().filter(|tag| !remove.contains(tag));
                 let tags = Tags::new(kept.chain(add.iter()));
                 if tags.iter().count() > TAGS_MAX {
@@ -357,6 +363,19 @@ pub fn offered(verb: Verb, state: State) -> bool {
         Verb::Retire => matches!(state, Available | Quarantined),
         Verb::Tag | Verb::Cost => state != State::Retired,
         _ => false,
+    }
+}
+
+impl Action {
+    /// What to do about a number whose state does not allow this.
+    pub fn hint(&self, record: &Record) -> &'static str {
+        match self {
+            Action::Assign(to) if record.holder() == Some(&to.account) => match record.state {
+                State::Suspended => "the account holds it already; resume it, or change it with cost, route or renew",
+                _ => "the account holds it already; change it with cost, route or renew",
+            },
+            action => hint(action.verb(), record.state),
+        }
     }
 }
 

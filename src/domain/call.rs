@@ -13,7 +13,7 @@ pub enum Direction {
 words!(Direction: Inbound "inbound", Outbound "outbound");
 
 /// A call record. Numbers that cannot be ours are absent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Call {
     /// What its `uuid` says, in 128 bits.
     pub id: u128,

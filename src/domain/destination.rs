@@ -353,8 +353,12 @@ pub fn answer_url(text: &str) -> Result<Arc<str>, &'static str> {
     if host.is_empty() || text.bytes().any(|byte| !byte.is_ascii_graphic()) || host.contains('@') {
         return Err("must be an address such as https://voice.example/answer, without spaces, user or password");
     }
+    let port = |authority: &http::uri::Authority| match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+        Some(port) => check_port(port).is_ok(),
+        None => true,
+    };
     match text.parse::<http::Uri>() {
-        Ok(uri) if uri.host().is_some() => Ok(text.into()),
+        Ok(uri) if uri.authority().is_some_and(port) => Ok(text.into()),
         _ => Err("must be an address such as https://voice.example/answer, without spaces, user or password"),
     }
 }

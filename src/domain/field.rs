@@ -3,7 +3,7 @@
 //! Invariant: the list of problems in one answer is bounded ([`first`]), however
 //! many there are.
 
-use super::shown::shown_to;
+use super::shown::{shown_to, without_credentials};
 
 /// Which input is wrong, in a stable code, in words, and the value itself.
 ///
@@ -13,7 +13,8 @@ pub struct FieldError {
     pub field: String,
     pub code: &'static str,
     pub message: String,
-    /// Null where there was none, or none worth repeating.
+    /// Null where there was none, or none worth repeating. Never with a password: the
+    /// value of an address is without who signs in there.
     pub value: Option<String>,
 }
 
@@ -86,7 +87,7 @@ impl FieldError {
             field: field.to_owned(),
             code,
             message: message.into(),
-            value: Some(value.chars().take(VALUE_CHARS_MAX).collect()),
+            value: Some(without_credentials(value).chars().take(VALUE_CHARS_MAX).collect()),
         }
     }
 

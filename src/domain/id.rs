@@ -25,7 +25,7 @@ pub enum BadId {
     Dots,
     #[error("has an invisible character, U+{:04X}; write the id without it", u32::from(*.0))]
     Invisible(char),
-    #[error("{}", nothing::REFUSED)]
+    #[error("{}", nothing::CHOOSE)]
     Nothing,
 }
 

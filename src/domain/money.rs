@@ -142,6 +142,27 @@ impl fmt::Display for Money {
     }
 }
 
+/// A sum of amounts of one currency, or of their differences: it can be beyond every
+/// amount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sum {
+    pub minor: i128,
+    pub currency: Currency,
+}
+
+/// The amount alone, as [`Money`] prints it.
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = 10_u128.pow(u32::from(self.currency.decimals));
+        let sign = if self.minor < 0 { "-" } else { "" };
+        let minor = self.minor.unsigned_abs();
+        match usize::from(self.currency.decimals) {
+            0 => write!(f, "{sign}{minor}"),
+            width => write!(f, "{sign}{}.{:0width$}", minor / unit, minor % unit),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

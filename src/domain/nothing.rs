@@ -8,11 +8,17 @@
 /// What to do about a word for nothing.
 pub const REFUSED: &str = "is a word for nothing; leave the cell empty if nothing is meant";
 
+/// The same where there is no cell.
+pub const OMIT: &str = "is a word for nothing; leave it out if nothing is meant";
+
+/// The same of an id, which is needed.
+pub const CHOOSE: &str = "is a word for nothing; choose another id";
+
 /// The same of a word that may be a name as well.
 pub const DOUBTFUL: &str = "may be a word for nothing; leave the cell empty if nothing is meant";
 
 /// In lower case.
-const CERTAIN: &[&str] = &[
+pub const CERTAIN: &[&str] = &[
     "null",
     "(null)",
     "<null>",

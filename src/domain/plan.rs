@@ -26,7 +26,7 @@ use self::reading::{Format, Length, ReadNumber};
 use super::{Country, E164, NumberType};
 
 pub use self::aliases::names_of;
-pub use self::doubt::{Doubt, Scan, doubt, glued_block};
+pub use self::doubt::{Doubt, Scan, caution, doubt, glued_block};
 
 /// What the numbering plan says of a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,6 +6,7 @@
 //! without control characters or invisible ones; the password in a URL is never
 //! repeated.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// How many characters of a value are repeated.
@@ -85,6 +86,20 @@ pub fn without_secrets(url: &str) -> String {
     match url[scheme..end].rfind('@') {
         Some(at) => shown(&format!("{}…{}", &url[..scheme], &url[scheme + at..end])).to_string(),
         None => shown(&url[..end]).to_string(),
+    }
+}
+
+/// A wrong value as it may be repeated: of an address, what stands before its `@` is
+/// left out, whatever else is wrong with it. A SIP URI keeps a user part without a
+/// password, which is a number or a name.
+pub fn without_credentials(value: &str) -> Cow<'_, str> {
+    let Some(at) = value.rfind('@') else { return Cow::Borrowed(value) };
+    let start = value[..at].find(':').map_or(0, |colon| colon + 1);
+    let start = start + value[start..at].len() - value[start..at].trim_start_matches('/').len();
+    let sip = ["sip:", "sips:"].iter().any(|scheme| value[..start].eq_ignore_ascii_case(scheme));
+    match start == 0 || sip && !value[start..at].contains(':') {
+        true => Cow::Borrowed(value),
+        false => Cow::Owned(format!("{}…{}", &value[..start], &value[at..])),
     }
 }
 
@@ -169,6 +184,26 @@ mod tests {
         let long = format!("a {}\nb", "é".repeat(500));
         assert_eq!(short_words(&long), format!("a {}…\nb", "é".repeat(CHARS_MAX)));
         assert_eq!(short_words("say it\n"), "say it\n");
+    }
+
+    #[test]
+    fn wrong_values_are_repeated_without_credentials() {
+        for (value, expected) in [
+            ("https://user:hunter2@x.example", "https://…@x.example"),
+            ("HTTPS:/user:hunter2@x.example/a?b=c", "HTTPS:/…@x.example/a?b=c"),
+            ("https:user:hunter2@x.example", "https:…@x.example"),
+            ("//user:hunter2@x.example", "//user:…@x.example"),
+            ("user:hunter2@x.example", "user:…@x.example"),
+            ("https://user:hun/ter2@ter2@x.example", "https://…@x.example"),
+            ("https://hunter2@x.example", "https://…@x.example"),
+            ("sip:alice:hunter2@pbx.example", "sip:…@pbx.example"),
+            ("sip:alice@pbx_.example", "sip:alice@pbx_.example"),
+            ("desk@example.net", "desk@example.net"),
+            ("https://x.example/a", "https://x.example/a"),
+            ("", ""),
+        ] {
+            assert_eq!(without_credentials(value), expected, "{value}");
+        }
     }
 
     #[test]

@@ -5,9 +5,12 @@
 //! verbs with the same effect. Deliberately absent: stable wording; programs
 //! compare `before` and `after`.
 
+use std::sync::Arc;
+
+use super::setting::{AfterExpiry, DeliveryOrder, Off, ReportPolicy, Schedule};
 use super::{
-    AccountId, Application, ApplicationId, Choice, Destination, Destinations, EntityChange, Money, NumberChange,
-    Record, Setting, State, Time, Trunk, TrunkId,
+    AccountId, Application, ApplicationId, Choice, Country, Destination, Destinations, EntityChange, Money,
+    NumberChange, Record, Setting, State, Time, Trunk, TrunkId,
 };
 
 /// What things are called in a summary.
@@ -20,6 +23,10 @@ pub trait Names {
     fn subject(&self, kind: &str, id: &str, name: &str) -> String;
     /// That it came to be under a name.
     fn created(&self, name: &str) -> String;
+    /// What a finding is about.
+    fn finding(&self, id: &str) -> String {
+        id.to_owned()
+    }
     /// What was noted beside it, at the end of a sentence.
     fn note(&self, _: Option<&str>) -> String {
         String::new()
@@ -168,10 +175,15 @@ pub fn entity_called(change: &EntityChange, names: &dyn Names) -> String {
             let more = |before: &Trunk, after: &Trunk| destinations(&before.destinations, &after.destinations);
             said(names, ("trunk", id), both, |one| &one.name, |one| one.archived_at.is_some(), ARCHIVED, more)
         }
-        EntityChange::Acknowledgement(edit) => match edit.after.holds(edit.after.at) {
-            true => format!("finding {} acknowledged{}", edit.after.finding, names.note(edit.after.note.as_deref())),
-            false => format!("finding {} is open again", edit.after.finding),
-        },
+        EntityChange::Acknowledgement(edit) => {
+            let one = &edit.after;
+            let finding = names.finding(&one.finding);
+            let until = one.until.map_or_else(String::new, |until| format!(" until {until}"));
+            match one.holds(one.at) {
+                true => format!("finding {finding} acknowledged{until}{}", names.note(one.note.as_deref())),
+                false => format!("finding {finding} is open again"),
+            }
+        }
         EntityChange::Setting(edit) => {
             let (kind, id) = (edit.after.choice.kind(), &*edit.after.id);
             // What a partner has one of at most is called by its kind.
@@ -181,8 +193,12 @@ pub fn entity_called(change: &EntityChange, names: &dyn Names) -> String {
                 Choice::Mirror(_) | Choice::Quarantine(_) | Choice::Billing(_) => id,
             };
             let what = if id == kind { kind.to_owned() } else { names.subject(kind, id, name) };
-            match (&edit.before, edit.after.removed_at) {
-                (None, _) => format!("{what} created"),
+            let before = edit.before.as_ref().filter(|before| before.removed_at.is_none());
+            match (before, edit.after.removed_at) {
+                (None, _) => match values(&edit.after.choice) {
+                    values if id == kind && !values.is_empty() => format!("{what} set: {}", values.join(", ")),
+                    _ => format!("{what} created"),
+                },
                 (Some(before), None) => format!("{what} {}", turned(before, &edit.after)),
                 (Some(_), Some(_)) => format!("{what} removed"),
             }
@@ -226,14 +242,90 @@ fn destinations(before: &Destinations, after: &Destinations) -> Vec<String> {
     said
 }
 
-/// What a change of a setting was, where a word says it.
+/// What a change of a setting was: each field that differs. An address of a webhook may
+/// have a secret in it, so it is not said.
 fn turned(before: &Setting, after: &Setting) -> String {
-    let (Some(before), Some(after)) = (before.webhook(), after.webhook()) else { return "changed".to_owned() };
-    match (&before.off, &after.off) {
-        (None, Some(off)) => format!("switched off: {}", off.reason),
-        (Some(_), None) => "switched on".to_owned(),
-        (_, _) if before.rotations != after.rotations => "got a new secret".to_owned(),
-        (_, _) => "changed".to_owned(),
+    let mut said = Vec::new();
+    let mut field = |before: String, after: String, says: &dyn Fn(&str) -> String| {
+        if before != after {
+            said.push(format!("{} instead of {before}", says(&after)));
+        }
+    };
+    let mut told = Vec::new();
+    match (&before.choice, &after.choice) {
+        (Choice::Webhook(before), Choice::Webhook(after)) => {
+            field(before.name.to_string(), after.name.to_string(), &|name| format!("called {name}"));
+            field(list(&before.events, "everything"), list(&after.events, "everything"), &|all| format!("sends {all}"));
+            let order = |order: DeliveryOrder| match order {
+                DeliveryOrder::Number => "for each number".to_owned(),
+                DeliveryOrder::Endpoint => "of all events".to_owned(),
+            };
+            field(order(before.order), order(after.order), &|order| format!("keeps the order {order}"));
+            told.extend((before.url != after.url).then(|| "has another address".to_owned()));
+            told.extend((before.rotations != after.rotations).then(|| "got a new secret".to_owned()));
+            told.extend(switched(before.off.as_ref(), after.off.as_ref(), true));
+        }
+        (Choice::Schedule(before), Choice::Schedule(after)) => {
+            let days = |seconds: i64| match seconds % 86_400 {
+                0 => format!("{}d", seconds / 86_400),
+                _ => format!("{}m", seconds / 60),
+            };
+            field(before.name.to_string(), after.name.to_string(), &|name| format!("called {name}"));
+            let runs = |one: &Schedule| format!("{} {}", one.cron, one.zone);
+            field(runs(before), runs(after), &|runs| format!("runs at {runs}"));
+            field(list(&before.recipients, "nobody"), list(&after.recipients, "nobody"), &|to| format!("sent to {to}"));
+            field(list(&before.checks, "everything"), list(&after.checks, "everything"), &|all| {
+                format!("checks {all}")
+            });
+            field(days(before.within), days(after.within), &|span| format!("sees {span} ahead"));
+            let report = |one: &Schedule| match one.report {
+                ReportPolicy::Findings => "if anything is found".to_owned(),
+                ReportPolicy::Always => "always".to_owned(),
+            };
+            field(report(before), report(after), &|when| format!("reports {when}"));
+            let alerts = |one: &Schedule| if one.alerts { "sends alerts" } else { "sends no alerts" };
+            told.extend((before.alerts != after.alerts).then(|| format!("{} between reports", alerts(after))));
+            told.extend(switched(before.off.as_ref(), after.off.as_ref(), false));
+        }
+        (before, after) => field(values(before).join(", "), values(after).join(", "), &str::to_owned),
+    }
+    said.extend(told);
+    if said.is_empty() { "changed".to_owned() } else { said.join(", ") }
+}
+
+/// Whether something went on or off. A server switches a webhook off for a reason.
+fn switched(before: Option<&Off>, after: Option<&Off>, why: bool) -> Option<String> {
+    match (before, after) {
+        (None, Some(off)) if why => Some(format!("switched off: {}", off.reason)),
+        (None, Some(_)) => Some("switched off".to_owned()),
+        (Some(_), None) => Some("switched on".to_owned()),
+        (_, _) => None,
+    }
+}
+
+fn list(all: &[Arc<str>], none: &str) -> String {
+    if all.is_empty() { none.to_owned() } else { all.join(", ") }
+}
+
+/// What was chosen, of a setting that a partner has one of.
+fn values(choice: &Choice) -> Vec<String> {
+    match choice {
+        Choice::Quarantine(chosen) => {
+            let country = |(country, days): (&Country, &u32)| format!("{} {days} days", country.code());
+            std::iter::once(format!("{} days", chosen.default_days))
+                .chain(chosen.countries.iter().map(country))
+                .collect()
+        }
+        Choice::Billing(billing) => {
+            let last = billing.choices.last();
+            let zone = last.map_or("UTC", |last| &last.zone);
+            let rule = match last.map_or(AfterExpiry::Charge, |last| last.after_expiry) {
+                AfterExpiry::Charge => "charged",
+                AfterExpiry::Stop => "not charged",
+            };
+            vec![format!("days of {zone}"), format!("expired numbers {rule}")]
+        }
+        Choice::Webhook(_) | Choice::Schedule(_) | Choice::Mirror(_) => Vec::new(),
     }
 }
 
@@ -342,6 +434,8 @@ fn moved(same: bool, both: (Option<String>, Option<String>), words: (&str, &str,
 mod tests {
     use super::*;
     use crate::domain::change::Edit;
+    use crate::domain::quarantine::Quarantine;
+    use crate::domain::setting::{Billing, BillingChoice, Webhook};
     use crate::domain::{Account, Money, NumberType, Tags};
 
     fn stock() -> Record {
@@ -419,6 +513,63 @@ mod tests {
         let moved = Record { region: Some("Pune".into()), number_type: NumberType::Mobile, ..stock() };
         check(Some(stock()), Some(moved), "mobile instead of local; region Pune instead of none");
         check(Some(stock()), Some(Record { since: time(5), ..stock() }), "nothing that shows");
+    }
+
+    #[test]
+    fn settings_say_what_differs_and_no_secrets() {
+        let setting = |choice: Choice| Setting { id: "x".into(), created_at: time(0), removed_at: None, choice };
+        let check = |before: Option<Choice>, after: Choice, expected: &str| {
+            let edit = Edit { before: before.map(setting), after: setting(after) };
+            assert_eq!(entity(&EntityChange::Setting(edit)), expected);
+        };
+        let quarantine = |default_days, countries: &[(&str, u32)]| {
+            let country = |(code, days): &(&str, u32)| (code.parse().expect("a country"), *days);
+            Choice::Quarantine(Quarantine { default_days, countries: countries.iter().map(country).collect() })
+        };
+        check(
+            Some(quarantine(30, &[])),
+            quarantine(90, &[("IN", 180)]),
+            "quarantine x 90 days, IN 180 days instead of 30 days",
+        );
+        let webhook = |url: &str, events: &[&str], rotations| {
+            let events = events.iter().map(|event| (*event).into()).collect();
+            let (name, order) = ("W".into(), DeliveryOrder::Number);
+            Choice::Webhook(Webhook { name, url: url.into(), events, order, off: None, rotated_at: None, rotations })
+        };
+        check(
+            Some(webhook("https://a/?key=hunter2", &[], 0)),
+            webhook("https://b/?key=hunter3", &["assign"], 1),
+            "webhook x sends assign instead of everything, has another address, got a new secret",
+        );
+        let schedule = |cron: &str, to: &[&str], off: bool| {
+            Choice::Schedule(Schedule {
+                name: "S".into(),
+                cron: cron.into(),
+                zone: "UTC".into(),
+                recipients: to.iter().map(|one| (*one).into()).collect(),
+                checks: Vec::new(),
+                within: 86_400,
+                report: ReportPolicy::Findings,
+                alerts: true,
+                off: off.then(|| Off { at: time(0), reason: "asked".into() }),
+            })
+        };
+        check(
+            Some(schedule("0 9 * * 1", &["a@b.example"], false)),
+            schedule("0 8 * * 1", &[], true),
+            "schedule x runs at 0 8 * * 1 UTC instead of 0 9 * * 1 UTC, sent to nobody instead of a@b.example, \
+             switched off",
+        );
+        let billing = |zone: &str| {
+            let choice = BillingChoice { chosen_at: time(0), zone: zone.into(), after_expiry: AfterExpiry::Stop };
+            Choice::Billing(Billing { choices: vec![choice] })
+        };
+        check(
+            Some(billing("Asia/Kolkata")),
+            billing("Europe/Paris"),
+            "billing x days of Europe/Paris, expired numbers not charged instead of days of Asia/Kolkata, expired \
+             numbers not charged",
+        );
     }
 
     #[test]

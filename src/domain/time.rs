@@ -37,14 +37,32 @@ pub enum BadTime {
     Day,
     #[error("is at a time of day that does not exist")]
     Clock,
-    #[error("stands for no end; leave it empty (null in JSON), and the number auto-renews")]
+    #[error("must be earlier than 9999-12-31")]
     Never,
+}
+
+impl BadTime {
+    /// Why a text is not when a number expires. `empty` is how nothing is said there:
+    /// other products write the last day for that.
+    pub fn of_expiry(self, empty: &str) -> String {
+        match self {
+            BadTime::Never => format!("stands for no end; {empty}, and the number auto-renews"),
+            error => error.to_string(),
+        }
+    }
 }
 
 impl Time {
     /// The moment this many seconds after the epoch, if its year has four digits.
     pub const fn new(seconds: i64) -> Option<Time> {
         if seconds >= MIN && seconds <= MAX { Some(Time(seconds)) } else { None }
+    }
+
+    /// The first second that begins at the moment of a text or later: whole seconds are
+    /// earlier than the moment exactly if they are earlier than this. Reading the text
+    /// as a time cuts it, which is right for "later than".
+    pub fn upper_bound(text: &str) -> Result<Time, BadTime> {
+        cut(text).map(|(time, within)| time.plus(i64::from(within)))
     }
 
     /// The system clock, cut to the second.
@@ -187,42 +205,52 @@ impl FromStr for Time {
     /// A fraction of a second is dropped. Anything less says less than a moment
     /// and is refused.
     fn from_str(text: &str) -> Result<Time, BadTime> {
-        if never(text) {
-            return Err(BadTime::Never);
-        }
-        let bytes = text.as_bytes();
-        let fits = bytes.len() >= 19
-            && shaped(&bytes[..10], DAY)
-            && matches!(bytes[10], b'T' | b't' | b' ')
-            && shaped(&bytes[11..19], CLOCK);
-        if !fits {
-            return Err(BadTime::Form);
-        }
-        let offset = offset_seconds(&bytes[19..])?;
-        let midnight = date(bytes).and_then(|date| first_moment(date, &TimeZone::UTC)).ok_or(BadTime::Day)?;
-        let two = |at: usize| i64::from(bytes[at] - b'0') * 10 + i64::from(bytes[at + 1] - b'0');
-        let (hour, minute, second) = (two(11), two(14), two(17));
-        if hour > 23 || minute > 59 || second > 59 {
-            return Err(BadTime::Clock);
-        }
-        let seconds = midnight.0 + hour * 3_600 + minute * 60 + second - offset;
-        if seconds >= LAST_DAY {
-            return Err(BadTime::Never);
-        }
-        Time::new(seconds).ok_or(BadTime::Form)
+        cut(text).map(|(time, _)| time)
     }
 }
 
-/// The offset in seconds of `[.fraction][ ](Z|UTC|GMT|±HH[[:]MM])`.
-fn offset_seconds(mut rest: &[u8]) -> Result<i64, BadTime> {
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits == 0 {
-            return Err(BadTime::Form);
-        }
-        rest = &fraction[digits..];
+/// The second that a moment lies in, and whether the moment is later than its begin.
+fn cut(text: &str) -> Result<(Time, bool), BadTime> {
+    if never(text) {
+        return Err(BadTime::Never);
     }
-    rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    let bytes = text.as_bytes();
+    let fits = bytes.len() >= 19
+        && shaped(&bytes[..10], DAY)
+        && matches!(bytes[10], b'T' | b't' | b' ')
+        && shaped(&bytes[11..19], CLOCK);
+    if !fits {
+        return Err(BadTime::Form);
+    }
+    let (within, zone) = fraction(&bytes[19..])?;
+    let offset = offset_seconds(zone)?;
+    let midnight = date(bytes).and_then(|date| first_moment(date, &TimeZone::UTC)).ok_or(BadTime::Day)?;
+    let two = |at: usize| i64::from(bytes[at] - b'0') * 10 + i64::from(bytes[at + 1] - b'0');
+    let (hour, minute, second) = (two(11), two(14), two(17));
+    if hour > 23 || minute > 59 || second > 59 {
+        return Err(BadTime::Clock);
+    }
+    let seconds = midnight.0 + hour * 3_600 + minute * 60 + second - offset;
+    if seconds >= LAST_DAY {
+        return Err(BadTime::Never);
+    }
+    Ok((Time::new(seconds).ok_or(BadTime::Form)?, within))
+}
+
+/// Whether `[.fraction]` is more than nothing, and what follows it.
+fn fraction(rest: &[u8]) -> Result<(bool, &[u8]), BadTime> {
+    let Some(fraction) = rest.strip_prefix(b".") else { return Ok((false, rest)) };
+    let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 {
+        return Err(BadTime::Form);
+    }
+    let (fraction, rest) = fraction.split_at(digits);
+    Ok((fraction.iter().any(|digit| *digit != b'0'), rest))
+}
+
+/// The offset in seconds of `[ ](Z|UTC|GMT|±HH[[:]MM])`.
+fn offset_seconds(rest: &[u8]) -> Result<i64, BadTime> {
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
     if rest.eq_ignore_ascii_case(b"Z") || rest.eq_ignore_ascii_case(b"UTC") || rest.eq_ignore_ascii_case(b"GMT") {
         return Ok(0);
     }
@@ -307,6 +335,23 @@ mod tests {
         check_parse("2026-13-01T10:00:00Z", "Day");
         check_parse("2026-02-01T24:00:00Z", "Clock");
         check_parse("2026-02-01T10:00:60Z", "Clock");
+    }
+
+    #[test]
+    fn an_upper_bound_keeps_the_seconds_before_it() {
+        for (text, expected) in [
+            ("2026-02-01T10:00:00Z", "2026-02-01T10:00:00Z"),
+            ("2026-02-01T10:00:00.000Z", "2026-02-01T10:00:00Z"),
+            ("2026-02-01T10:00:00.0000000001Z", "2026-02-01T10:00:01Z"),
+            ("2026-02-01T10:00:59.5Z", "2026-02-01T10:01:00Z"),
+            ("2026-02-01T10:00:00.5+05:30", "2026-02-01T04:30:01Z"),
+            ("9999-12-30T23:59:59.5Z", "9999-12-31T00:00:00Z"),
+        ] {
+            assert_eq!(Time::upper_bound(text).map(|time| time.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+        for text in ["2026-02-01T10:00:00.Z", "2026-02-01T10:00:00", "9999-12-31T00:00:00.5Z", "tomorrow"] {
+            assert_eq!(Time::upper_bound(text), text.parse(), "{text}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,8 +26,11 @@ use super::measures::FaceMetrics;
 use super::{Call, Responder};
 use crate::config::Config;
 use crate::domain::Time;
+use crate::http::X_REQUEST_ID;
+use crate::http::error::ApiError;
 use crate::http::server::Server;
 use crate::routing::Answer;
+use crate::service::token;
 
 /// Serves until `stopping` says so.
 pub fn start(
@@ -71,19 +74,25 @@ impl Service<Request<Body>> for Face {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        let id = token::request_id();
+        let mut response = match self.answer(&request) {
+            Ok(response) => response,
+            Err(error) => error.into_bytes(&id).map(Body::from),
+        };
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
+        ready(Ok(response))
     }
 }
 
 impl Face {
-    fn answer(&self, request: &Request<Body>) -> Response<Body> {
+    fn answer(&self, request: &Request<Body>) -> Result<Response<Body>, ApiError> {
         let Some(user) = request.uri().path().strip_prefix("/route/") else {
-            return refusal(StatusCode::NOT_FOUND, "there is nothing here but /route/{user}?call_id=ID");
+            return Err(ApiError::not_found().saying("there is nothing here but /route/{user}?call_id=ID"));
         };
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return Err(ApiError::method_not_allowed("GET, HEAD"));
         }
         let began = self.measures.timed().then(Instant::now);
         let user = decoded(user.as_bytes());
@@ -94,25 +103,15 @@ impl Face {
             self.measures.call(answer.case());
             serde_json::to_string(&RouteLine::of(answer)).unwrap_or_default()
         });
-        let response = json(StatusCode::OK, text);
+        let mut response = Response::new(Body::from(text));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(began) = began {
             self.measures.took(began.elapsed());
         }
-        response
+        Ok(response)
     }
-}
-
-fn json(status: StatusCode, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-fn refusal(status: StatusCode, message: &str) -> Response<Body> {
-    json(status, serde_json::json!({ "status": "error", "error": { "message": message } }).to_string())
 }
 
 /// The Call-ID of a query; none if it is empty.

@@ -3,25 +3,25 @@
 //! All threads of a listener share its socket. A proxy sends from one port, so
 //! a socket for each thread (`SO_REUSEPORT`) would put all its calls on one
 //! core; and with one socket a second server on the port is an error at start.
-//! Invariant: a thread allocates nothing while it answers.
+//! Invariant: a thread allocates nothing while it answers, but once for the seed of tags.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use metrics::Counter;
 use sha2::{Digest as _, Sha256};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::measures::FaceMetrics;
 use super::{Call, Responder};
 use crate::domain::Time;
 use crate::routing::RouteOrder;
 use crate::service::Replica;
-use crate::sip::{self, Method, NodeSecret, Request, RequestFault, Silence, SipAnswer};
+use crate::sip::{self, Method, Request, RequestFault, Silence, SipAnswer, TagSeed};
 
 /// How often a thread that waits for a datagram looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ impl Listener {
         let worker = Worker {
             desk: desk.clone(),
             socket: Arc::new(socket),
-            secret: deployment_secret(&desk.replica),
+            seed: Arc::default(),
             measures: Arc::new(SipMeasures::register(desk)),
         };
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
@@ -65,27 +65,28 @@ impl Listener {
     }
 }
 
-/// What all nodes of a deployment share: a hash of the oldest partner's first
-/// log entry. Without a partner there is no call that two nodes could answer.
-pub fn deployment_secret(replica: &Replica) -> NodeSecret {
+/// What all nodes of a deployment share from its first partner on: a hash of that partner,
+/// which is never deleted. `None` before: then every call gets the same answer anyway.
+fn deployment_seed(replica: &Replica) -> Option<TagSeed> {
+    // Also if its rows are damaged, which another node may not have found yet.
+    let first = replica.all_nodes().into_iter().next()?;
+    let partner = first.snapshot().partner.clone();
     let mut hash = Sha256::new_with_prefix(b"rollcall: tags of SIP answers");
-    let first = replica.nodes().first().map(|node| node.key);
-    match first.map(|key| replica.store().log(key, 0, 1)) {
-        Some(Ok(entries)) => entries.iter().for_each(|entry| hash.update(entry.digest)),
-        Some(Err(error)) => {
-            let error = &error as &dyn std::error::Error;
-            warn!(error, "cannot read the first entry of the log; the nodes' SIP answers have different tags");
-        }
-        None => {}
-    }
-    NodeSecret(hash.finalize().into())
+    // Values that no verb changes.
+    hash.update(partner.created_at.seconds().to_be_bytes());
+    hash.update(partner.auth_id.as_str());
+    Some(TagSeed(hash.finalize().into()))
 }
+
+/// The seed of a node that knows no partner yet.
+const NO_PARTNER: TagSeed = TagSeed([0; 32]);
 
 #[derive(Clone)]
 struct Worker {
     desk: Arc<Responder>,
     socket: Arc<UdpSocket>,
-    secret: NodeSecret,
+    /// Set once there is a partner, which may be after the start.
+    seed: Arc<OnceLock<TagSeed>>,
     measures: Arc<SipMeasures>,
 }
 
@@ -128,10 +129,17 @@ impl Worker {
         }
     }
 
+    fn seed(&self) -> &TagSeed {
+        match self.seed.get() {
+            Some(seed) => seed,
+            None => deployment_seed(&self.desk.replica).map_or(&NO_PARTNER, |seed| self.seed.get_or_init(|| seed)),
+        }
+    }
+
     fn answer(&self, request: &Request<'_>, source: SocketAddr, out: &mut Vec<u8>) {
         let mut plain = |answer: SipAnswer| {
             self.measures.other(&answer, request.fault);
-            sip::write(out, request, source, &self.secret, &answer, RouteOrder::EMPTY.iter());
+            sip::write(out, request, source, self.seed(), &answer, RouteOrder::EMPTY.iter());
         };
         match (request.fault, request.method) {
             (Some(fault), _) => plain(fault.into()),
@@ -150,7 +158,7 @@ impl Worker {
                         q850: line.q850,
                         later: line.code == 503,
                     };
-                    sip::write(out, request, source, &self.secret, &answer, routed.routes.iter());
+                    sip::write(out, request, source, self.seed(), &answer, routed.routes.iter());
                 });
             }
         }

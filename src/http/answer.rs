@@ -89,6 +89,19 @@ pub(super) fn entity_tag(snapshot: &Snapshot, format: ListFormat, now: Time) -> 
     list_tag(snapshot, format, Dialect::Data, now)
 }
 
+/// What an entity or a setting that changes by writes alone is named by where it is shown
+/// with what the clock and others do to it: `If-Match` compares what stands for its state.
+pub(super) fn state_tag(kind: &str, state: u64) -> String {
+    format!("\"{state}-{kind}\"")
+}
+
+/// The tag of an answer about one entity: what stands for its state, which `If-Match`
+/// compares, before what the rest of the answer was made from.
+pub(super) fn with_state(state: u64, tag: &HeaderValue) -> HeaderValue {
+    let rest = tag.to_str().unwrap_or_default().trim_start_matches('"');
+    HeaderValue::try_from(format!("\"{state}-{rest}")).expect("digits before a tag")
+}
+
 /// The same of an answer that another dialect has in another shape.
 pub(super) fn list_tag(snapshot: &Snapshot, format: ListFormat, dialect: Dialect, now: Time) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));

@@ -21,12 +21,11 @@ use crate::domain::destination::{self, DESTINATIONS_MAX};
 use crate::domain::entity::NAME_CHARS_MAX;
 use crate::domain::field::code;
 use crate::domain::spelling::{self, BareDigits};
+use crate::domain::time::BadTime;
 use crate::domain::{Currency, Destination, Destinations, E164, FieldError, SipUri, Tags, Time, Zone};
 
 /// The longest body, in bytes: ten thousand numbers, each on a line of its own.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
-/// How many errors of one list are told.
-const LIST_ERRORS_MAX: usize = 100;
 /// How deep a body may nest.
 const DEPTH_MAX: usize = 8;
 
@@ -74,6 +73,16 @@ impl Json {
             Some(b'n') => serde_json::from_str::<()>(raw).map(|()| Json::Null).map_err(wrong)?,
             _ => Json::Number(serde_json::from_str::<Box<RawValue>>(raw).map_err(wrong)?.get().to_owned()),
         })
+    }
+
+    /// What is repeated of a value that is wrong; nothing of lists and objects, whose
+    /// errors are named by their places.
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Json::Bool(flag) => Some(flag.to_string()),
+            Json::Number(text) | Json::Text(text) => Some(text.clone()),
+            Json::Null | Json::List(_) | Json::Object(_) => None,
+        }
     }
 
     fn kind(&self) -> &'static str {
@@ -191,7 +200,7 @@ impl BodyFields {
     }
 
     fn wrong(&mut self, name: &str, wanted: &str, got: &Json) {
-        self.error(name, code::INVALID, format!("must be {wanted}, not {}", got.kind()), None);
+        self.error(name, code::INVALID, format!("must be {wanted}, not {}", got.kind()), got.told().as_deref());
     }
 
     pub fn needed(&mut self, name: &str) {
@@ -223,11 +232,7 @@ impl BodyFields {
         match read(&value) {
             Some(Ok(value)) => Some(value),
             Some(Err(message)) => {
-                let text = match &value {
-                    Json::Text(text) | Json::Number(text) => Some(text.as_str()),
-                    _ => None,
-                };
-                self.error(name, code::INVALID, message, text);
+                self.error(name, code::INVALID, message, value.told().as_deref());
                 None
             }
             None => {
@@ -297,6 +302,18 @@ impl BodyFields {
         self.word_if(name)
     }
 
+    /// When a number expires; null is a value of its own.
+    pub fn expiry_or_null(&mut self) -> Option<Option<Time>> {
+        let expiry = |text: &str| {
+            text.parse().map(Some).map_err(|error: BadTime| error.of_expiry("leave it empty (null in JSON)"))
+        };
+        self.read("expires_at", "text or null", |value| match value {
+            Json::Null => Some(Ok(None)),
+            Json::Text(text) => Some(expiry(text)),
+            _ => None,
+        })
+    }
+
     pub fn zone(&mut self, name: &'static str) -> Option<Zone> {
         self.read(name, "text", |value| match value {
             Json::Text(text) => Some(Zone::find(text)),
@@ -336,17 +353,36 @@ impl BodyFields {
 
     pub fn tags(&mut self, name: &'static str) -> Tags {
         use crate::domain::number::TAG_CHARS_MAX;
-        let tag = |value: &Json| match value {
-            Json::Text(text) => crate::domain::number::tag(text).ok_or_else(|| {
-                format!("must be tags of 1 to {TAG_CHARS_MAX} characters, without control characters, ; and |")
-            }),
-            other => Err(format!("must be a list of text, and has {}", other.kind())),
+        let read = |text: &str| {
+            crate::domain::number::tag(text).ok_or_else(|| {
+                format!("must have 1 to {TAG_CHARS_MAX} characters, without control characters, ; and |")
+            })
         };
-        let tags = self.read(name, "a list of text", |value| match value {
-            Json::List(list) => Some(list.iter().map(tag).collect::<Result<Vec<String>, String>>()),
-            _ => None,
-        });
-        Tags::new(tags.unwrap_or_default())
+        Tags::new(self.items(name, read).unwrap_or_default())
+    }
+
+    /// A list of text that `read` makes something of; each that is wrong is named by its
+    /// place.
+    pub fn items<T>(&mut self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let list = match self.take(name)? {
+            Json::List(list) => list,
+            other => {
+                self.wrong(name, "a list of text", &other);
+                return None;
+            }
+        };
+        let mut items = Vec::with_capacity(list.len());
+        for (at, value) in list.iter().enumerate() {
+            let place = format!("{name}[{at}]");
+            match value {
+                Json::Text(text) => match read(text) {
+                    Ok(item) => items.push(item),
+                    Err(message) => self.error(&place, code::INVALID, message, Some(text)),
+                },
+                other => self.wrong(&place, "text", other),
+            }
+        }
+        Some(items)
     }
 
     /// An object within this one.
@@ -411,10 +447,6 @@ impl BodyFields {
                         self.error(&place, code::REPEATED, message, Some(text));
                     }
                 }
-            }
-            // The rest would be more of the same.
-            if self.errors.len() - before >= LIST_ERRORS_MAX {
-                break;
             }
         }
         (self.errors.len() == before).then(|| places.into_keys().collect())

@@ -8,6 +8,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::App;
@@ -18,7 +21,7 @@ use super::write::Write;
 use crate::alert;
 use crate::checks::{self, Check, CheckOptions};
 use crate::domain::field::code;
-use crate::domain::{AccountId, FieldError, Money, Scope, Time};
+use crate::domain::{AccountId, FieldError, Scope, Sum, Time, span};
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
 use crate::service::replica::Replica;
@@ -60,8 +63,8 @@ impl ChecksQuery {
                 // What cannot be an account has no findings.
                 "account_auth_id" => asked.options.account = Some(AccountId::stored(&value)),
                 "within" | "suspended_for" => {
-                    let message = "must be a span of time such as 14d, 36h or 90m";
-                    let seconds = span(&value).ok_or_else(|| wrong(code::INVALID, message))?;
+                    let seconds = span::CHECKED.read(&value);
+                    let seconds = seconds.map_err(|error| wrong(error.code(), &error.to_string()))?;
                     match name {
                         "within" => asked.options.within = seconds,
                         _ => asked.options.suspended_for = seconds,
@@ -82,20 +85,6 @@ impl ChecksQuery {
     }
 }
 
-/// A span of time in seconds: a whole number and `d`, `h`, `m` or `s`; at most
-/// ten years.
-pub fn span(text: &str) -> Option<i64> {
-    let unit = match text.chars().last()? {
-        'd' => 86_400,
-        'h' => 3_600,
-        'm' => 60,
-        's' => 1,
-        _ => return None,
-    };
-    let count = bounded(&text[..text.len() - 1], 0, 3_650 * 86_400)? as i64;
-    count.checked_mul(unit).filter(|&seconds| seconds <= 3_650 * 86_400)
-}
-
 /// What `idle_for` can be.
 pub const IDLE_SPAN: &str = "must be a number of days between 1d and 90d, such as 30d";
 
@@ -105,14 +94,36 @@ pub fn idle_days(text: &str) -> Option<u32> {
     u32::try_from(days).ok()
 }
 
-/// What the idle numbers cost a month, by currency: `{"INR": "500.00"}`.
-pub fn saves(snapshot: &Snapshot, found: &[ReportedFinding]) -> Value {
-    sums(&checks::savings(snapshot, found.iter().map(|seen| &seen.finding), Time::now()))
+/// Amounts by currency as JSON numbers with the currency's decimals: `{"INR": 500.00}`.
+pub struct Sums(Vec<Sum>);
+
+impl Serialize for Sums {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for sum in &self.0 {
+            // A float would lose decimals.
+            let exact = RawValue::from_string(sum.to_string()).map_err(serde::ser::Error::custom)?;
+            map.serialize_entry(sum.currency.code(), &exact)?;
+        }
+        map.end()
+    }
 }
 
-fn sums(sums: &[Money]) -> Value {
-    let sum = |sum: &Money| (sum.currency.code().to_owned(), json!(sum.to_string()));
-    Value::Object(sums.iter().map(sum).collect())
+/// What the idle numbers cost a month, by currency.
+pub fn saves(snapshot: &Snapshot, found: &[ReportedFinding]) -> Sums {
+    Sums(checks::savings(snapshot, found.iter().map(|seen| &seen.finding), Time::now()))
+}
+
+/// What is said beside findings.
+#[derive(Serialize)]
+struct FindingsMeta {
+    total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_page: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saves_monthly: Option<Sums>,
 }
 
 /// A finding as everybody shows it, and who has seen it.
@@ -166,12 +177,10 @@ pub async fn list(State(app): State<Arc<App>>, request: Request<Body>) -> Result
     let (access, asked) = app.enter(&request, Scope::Read, |_, query| ChecksQuery::parse(query, true)).await?;
     let (page, per_page, idle) = (asked.page, asked.per_page, asked.options.checks.contains(&Check::Idle));
     let found = find(access.snapshot.clone(), asked, per_page).await?;
-    let data: Vec<Value> = found.rows.iter().map(shown).collect();
-    let mut meta = json!({ "total": found.total, "page": page, "per_page": per_page });
-    if idle {
-        meta["saves_monthly"] = sums(&found.saves);
-    }
-    Ok(answer(&request, json!({ "data": data, "meta": meta })))
+    let data: Value = found.rows.iter().map(shown).collect();
+    let saves_monthly = idle.then_some(Sums(found.saves));
+    let meta = FindingsMeta { total: found.total, page: Some(page), per_page: Some(per_page), saves_monthly };
+    answer(&request, &data, &meta)
 }
 
 /// GET /api/v1/partner/checks/summary
@@ -179,13 +188,9 @@ pub async fn summary(State(app): State<Arc<App>>, request: Request<Body>) -> Res
     let (access, asked) = app.enter(&request, Scope::Read, |_, query| ChecksQuery::parse(query, false)).await?;
     let idle = asked.options.checks.contains(&Check::Idle);
     let found = find(access.snapshot.clone(), asked, 0).await?;
-    let data: serde_json::Map<String, Value> =
-        found.counts.iter().map(|(check, count)| (check.as_str().to_owned(), json!(count))).collect();
-    let mut meta = json!({ "total": found.total });
-    if idle {
-        meta["saves_monthly"] = sums(&found.saves);
-    }
-    Ok(answer(&request, json!({ "data": data, "meta": meta })))
+    let data: Value = found.counts.iter().map(|(check, count)| (check.as_str().to_owned(), json!(count))).collect();
+    let saves_monthly = idle.then_some(Sums(found.saves));
+    answer(&request, &data, &FindingsMeta { total: found.total, page: None, per_page: None, saves_monthly })
 }
 
 /// POST /api/v1/manage/checks/{id}/acknowledge
@@ -194,7 +199,7 @@ pub async fn acknowledge(
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let note = fields.name_if("note");
     let until = fields.time_if("until");
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
@@ -202,7 +207,9 @@ pub async fn acknowledge(
     }
     fields.finish()?;
     let Path(id) = path.map_err(|_| ApiError::not_found())?;
-    let known = id.strip_prefix("fi_").is_some_and(|hex| hex.len() == 20 && hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let known = id
+        .strip_prefix("fi_")
+        .is_some_and(|hex| hex.len() == 20 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
     if !known {
         return Err(ApiError::not_found());
     }
@@ -210,27 +217,17 @@ pub async fn acknowledge(
 }
 
 /// The tag is that of the bytes: what is found depends on the moment.
-fn answer(request: &Request<Body>, body: Value) -> Response<Body> {
-    let body = body.to_string();
+fn answer(request: &Request<Body>, data: &Value, meta: &FindingsMeta) -> Result<Response<Body>, ApiError> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        data: &'a Value,
+        meta: &'a FindingsMeta,
+    }
+    let body = serde_json::to_string(&Answer { data, meta }).map_err(|error| ApiError::internal(error.to_string()))?;
     let tag = format!("\"{:08x}-{:x}-{}\"", crc32fast::hash(body.as_bytes()), body.len(), crate::BUILD);
     let tag = HeaderValue::try_from(tag).expect("hexadecimal digits and a version");
     if answer::unchanged(request.headers(), &tag) {
-        return answer::answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None);
+        return Ok(answer::answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }
-    answer::answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::span;
-
-    #[test]
-    fn spans_of_time() {
-        assert_eq!(span("14d"), Some(14 * 86_400));
-        assert_eq!(span("36h"), Some(129_600));
-        assert_eq!(span("0s"), Some(0));
-        for text in ["", "14", "d", "-1d", "1.5d", "14 d", "14w", "99999d", "1é", "١d"] {
-            assert_eq!(span(text), None, "{text:?}");
-        }
-    }
+    Ok(answer::answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }

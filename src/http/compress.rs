@@ -35,7 +35,6 @@ pub async fn layer(mut request: Request<Body>, next: Next) -> Response<Body> {
     if !read || shows_secrets(request.uri().path()) {
         return next.run(request).await;
     }
-    let head = request.method() == Method::HEAD;
     let wanted = accepts_gzip(request.headers());
     let known = wanted && plain_tags(request.headers_mut());
     let mut response = next.run(request).await;
@@ -51,7 +50,7 @@ pub async fn layer(mut request: Request<Body>, next: Next) -> Response<Body> {
     match response.status() {
         StatusCode::NOT_MODIFIED if known => mark_tag(response.headers_mut()),
         StatusCode::OK if wanted && length(&response).is_none_or(|bytes| bytes >= BYTES_MIN) => {
-            return compressed(response, head);
+            return compressed(response);
         }
         _ => {}
     }
@@ -126,7 +125,7 @@ fn length(response: &Response<Body>) -> Option<u64> {
     said.and_then(|length| length.parse().ok()).or_else(|| response.body().size_hint().exact())
 }
 
-fn compressed(mut response: Response<Body>, head: bool) -> Response<Body> {
+fn compressed(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::ACCEPT_RANGES);
@@ -136,10 +135,9 @@ fn compressed(mut response: Response<Body>, head: bool) -> Response<Body> {
         packing.begin();
         return response;
     }
-    match head {
-        true => response,
-        false => response.map(|inner| Body::new(GzipBody::new(inner))),
-    }
+    // Also to HEAD: how long the compressed body would be is known to nobody, and the
+    // router would give the length of another one for it.
+    response.map(|inner| Body::new(GzipBody::new(inner)))
 }
 
 /// A body that is compressed as it is read. What was read so far is sent when

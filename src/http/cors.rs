@@ -21,7 +21,7 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
 /// What a page may read besides what the Fetch standard always shows.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "ETag, Link, Age, Allow, Retry-After, X-Request-Id, Inventory-Version, RateLimit, RateLimit-Policy",
+    "ETag, Link, Age, Allow, Retry-After, X-Request-Id, Inventory-Version, Last-Called-At, RateLimit, RateLimit-Policy",
 );
 /// For how many seconds a browser may remember a preflight's answer.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("600");

@@ -60,7 +60,7 @@ metrics! {
     Gauge rollcall_pool_free [pool] "Free places for blocking work, by the kind of request."
     Counter rollcall_resyncs_total [] "Partners that were loaded again because their log did not match."
     Counter rollcall_route_answers_total [face, code, cause] "Answers to calls, by listener (sip or http)."
-    Counter rollcall_route_dropped_total [face, why] "Datagrams and connections of calls without an answer."
+    Counter rollcall_route_dropped_total [face, why] "Datagrams of calls without an answer, by listener and reason."
     Gauge rollcall_route_ready [] "1 while the node answers calls."
     Histogram rollcall_route_seconds [face] "Seconds that an answer to a call takes; one of sixteen is timed."
     Counter rollcall_schedule_runs_total [why] "Runs of schedules by their reason."

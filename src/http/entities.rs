@@ -11,21 +11,23 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{Request, Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
-use super::answer::{ListFormat, answer, list_tag, unchanged};
+use super::answer::{ListFormat, answer, list_tag, unchanged, with_state};
 use super::error::ApiError;
 use super::query::refuse_parameters;
 use super::query::{ListParameters, ListQuery};
 use crate::domain::{Account, Application, Dialect, Scope, Time, Trunk};
 use crate::inventory::{Snapshot, StatusCounts};
 use crate::service::replica::access::Access;
+use crate::service::verbs::entities::state_tag;
 
 type PathId = Result<Path<String>, axum::extract::rejection::PathRejection>;
 
 /// What one list is of.
-trait ListEntity: Sized {
+trait ListEntity: Sized + Serialize {
     fn id(&self) -> &str;
     fn name(&self) -> &str;
     fn find<'s>(snapshot: &'s Snapshot, id: &str) -> Option<&'s Self>;
@@ -193,7 +195,7 @@ async fn one<T: ListEntity>(app: &App, id: PathId, request: Request<Body>) -> Re
     let (access, id) = app.enter(&request, Scope::Read, read).await?;
     let now = Time::now();
     let known = T::find(&access.snapshot, &id).ok_or_else(ApiError::not_found)?;
-    let tag = list_tag(&access.snapshot, ListFormat::Json, Dialect::Data, now);
+    let tag = with_state(state_tag(known), &list_tag(&access.snapshot, ListFormat::Json, Dialect::Data, now));
     if unchanged(request.headers(), &tag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, Body::empty(), tag, None));
     }

@@ -35,7 +35,7 @@ pub const CODES: &[(u16, &str, &str)] = &[
     (
         412,
         "PRECONDITION_FAILED",
-        "The entity has changed since the version in `If-Match`; `details` show the differences.",
+        "The number or entity has changed since the `ETag` in `If-Match`; of a number, `details` show the differences.",
     ),
     (413, "TOO_LARGE", "The body is too long."),
     (414, "TOO_LARGE", "The path and query are too long."),
@@ -101,6 +101,12 @@ impl ApiError {
         ApiError::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing here")
     }
 
+    /// The same in other words.
+    pub fn saying(mut self, message: &str) -> ApiError {
+        message.clone_into(&mut self.0.message);
+        self
+    }
+
     /// `allow` as in the header: `GET, HEAD`.
     pub fn method_not_allowed(allow: &str) -> ApiError {
         let message = format!("this takes {} only", allow.replace(", ", " and "));
@@ -125,11 +131,13 @@ impl ApiError {
     }
 
     /// At least one thing is wrong with the parameters. The first problems are
-    /// listed; how many more there are is said.
+    /// listed; how many more there are is said. The message names the first one and
+    /// counts all others.
     pub fn validation(errors: Vec<FieldError>) -> ApiError {
+        let others = errors.len().saturating_sub(1);
         let (errors, more) = field::first(errors);
         let message = match errors.first() {
-            Some(first) => format!("{} {}{}", first.field, first.message, field::and_more(more)),
+            Some(first) => format!("{} {}{}", first.field, first.message, field::and_more(others)),
             None => "the request is not valid".to_owned(),
         };
         let mut error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", message);
@@ -203,6 +211,17 @@ impl ApiError {
         let line = |error: &Value| format!("{} {}", text(error, "field"), text(error, "message"));
         let more = details["more"].as_u64().map(|more| format!("and {more} more"));
         errors.iter().map(line).chain(more).collect()
+    }
+
+    /// What is listed of what is wrong, where the error is about fields.
+    pub fn fields(&self) -> Option<Vec<FieldError>> {
+        let text = |error: &Value, key: &str| error[key].as_str().map(str::to_owned);
+        let field = |error: &Value| {
+            let code = code::ALL.iter().find(|(known, _)| error["code"] == *known)?.0;
+            let (field, message) = (text(error, "field")?, text(error, "message")?);
+            Some(FieldError { field, code, message, value: text(error, "value") })
+        };
+        self.0.details.as_ref()?["errors"].as_array()?.iter().map(field).collect()
     }
 
     pub fn cause(&self) -> Option<&str> {
@@ -298,7 +317,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::Behind => ApiError::unavailable("this node has not caught up yet"),
             ServiceError::Abandoned => ApiError::unavailable("the answer was not waited for"),
             ServiceError::Store(StoreError::Busy | StoreError::Again { .. }) => {
-                ApiError::unavailable("another writer has the database")
+                ApiError::unavailable("the database is busy with other requests")
             }
             ServiceError::Store(StoreError::Stopped { .. } | StoreError::ReadOnly { .. }) => {
                 ApiError::unavailable("the database does not take writes at the moment; reads are answered")

@@ -28,7 +28,7 @@ use crate::wire;
 
 /// POST /api/v1/manage/jobs
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, fields } = Write::read(&app, request).await?;
     let new = read(fields)?;
     Write::run(key, service, move |service, key| service.job_create(key, &new)).await
 }
@@ -45,7 +45,7 @@ pub(super) async fn cancel(State(app): State<Arc<App>>, path: PathOf<String>, re
 
 /// POST /api/v1/manage/jobs/{id}/undo
 pub(super) async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let preview = fields.flag("preview").unwrap_or(false);
     fields.finish()?;
     let id: String = id_of(path)?;
@@ -163,19 +163,21 @@ fn filter(fields: &mut BodyFields, mut inner: BodyFields) -> Option<Filter> {
             _ if !known => {
                 let known: Vec<&str> =
                     PARAMETERS.iter().map(|known| known.name).filter(|name| *name != "sort").collect();
-                inner.error(&name, code::UNKNOWN, format!("is not a filter; known are {}", known.join(", ")), None);
+                let message = format!("is not a filter; known are {}", known.join(", "));
+                inner.error(&name, code::UNKNOWN, message, value.told().as_deref());
                 wrong = true;
                 continue;
             }
             (Json::Bool(flag), true) => flag.to_string(),
             (Json::Text(text), false) if !text.is_empty() => text.clone(),
             (_, true) => {
-                inner.error(&name, code::INVALID, "must be true or false", None);
+                inner.error(&name, code::INVALID, "must be true or false", value.told().as_deref());
                 wrong = true;
                 continue;
             }
             (_, false) => {
-                inner.error(&name, code::INVALID, "must be text, and not empty; leave it out for no filter", None);
+                let message = "must be text, and not empty; leave it out for no filter";
+                inner.error(&name, code::INVALID, message, value.told().as_deref());
                 wrong = true;
                 continue;
             }

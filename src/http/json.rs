@@ -9,15 +9,14 @@ use serde_json::{Value, json};
 use super::answer;
 use crate::alert;
 use crate::billing::Period;
-use crate::domain::{Account, Application, EntityChange, Money, Time, Trunk, Verb};
+use crate::domain::{Account, Application, EntityChange, Sum, Time, Trunk, Verb};
 use crate::service::background::jobs::batch::MonthlyCosts;
 use crate::service::background::jobs::{Job, JobRow, JobTally, Task};
 use crate::service::background::schedules::{EmailDelivery, Ran, Recipient, ScheduleView};
-use crate::service::background::webhooks::{
-    Blocking, DeliveryAttempt, ShownDelivery, ShownWebhook, WebhookHealth, tag,
-};
+use crate::service::background::webhooks::{Blocking, DeliveryAttempt, ShownDelivery, ShownWebhook, WebhookHealth};
 use crate::service::past::{LogEntry, LoggedChange};
 use crate::service::verbs::billing::BillingView;
+use crate::service::verbs::entities::state_tag;
 use crate::service::verbs::undo::{RefusedUndo, Undone};
 use crate::service::{Rendered, VerbOutcome};
 use crate::wire;
@@ -50,6 +49,7 @@ pub(super) fn render(shown: &VerbOutcome) -> Rendered {
             .expect("writing to memory");
         }
         VerbOutcome::Account { account, created } => {
+            etag = Some(answer::state_tag("account", state_tag(account)));
             let Account { auth_id, name, created_at, archived_at } = account;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             put_value(
@@ -61,6 +61,7 @@ pub(super) fn render(shown: &VerbOutcome) -> Rendered {
             );
         }
         VerbOutcome::Application { application, created } => {
+            etag = Some(answer::state_tag("application", state_tag(application)));
             let Application { id, name, account, created_at, archived_at, destinations, answer_url } = application;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             put_value(
@@ -73,6 +74,7 @@ pub(super) fn render(shown: &VerbOutcome) -> Rendered {
             );
         }
         VerbOutcome::Trunk { trunk, created } => {
+            etag = Some(answer::state_tag("trunk", state_tag(trunk)));
             let Trunk { id, name, account, created_at, archived_at, destinations } = trunk;
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             put_value(
@@ -95,12 +97,16 @@ pub(super) fn render(shown: &VerbOutcome) -> Rendered {
         ),
         VerbOutcome::Schedule { view, created } => {
             status = if *created { StatusCode::CREATED } else { StatusCode::OK };
+            etag = view.removed_at.is_none().then(|| answer::state_tag("schedule", view.tag()));
             put_value(&mut body, &schedule(view, false));
         }
-        VerbOutcome::Billing(view) => put_value(&mut body, &billing(view)),
+        VerbOutcome::Billing(view) => {
+            etag = Some(answer::state_tag("billing", view.tag()));
+            put_value(&mut body, &billing(view));
+        }
         VerbOutcome::Webhook(shown) => {
             status = if shown.created { StatusCode::CREATED } else { StatusCode::OK };
-            etag = shown.setting.removed_at.is_none().then(|| webhook_tag(shown));
+            etag = shown.setting.removed_at.is_none().then(|| answer::state_tag("webhook", state_tag(&shown.setting)));
             put_value(&mut body, &webhook(shown));
         }
         VerbOutcome::Delivery(shown) => {
@@ -208,10 +214,7 @@ fn costs(out: &mut Vec<u8>, costs: &MonthlyCosts) {
     out.push(b'{');
     for (at, (&currency, &minor)) in costs.iter().enumerate() {
         let separator = if at > 0 { "," } else { "" };
-        let sign = if minor < 0 { "-" } else { "" };
-        // The one amount without an opposite is beyond any that can be stored.
-        let amount = Money { minor: minor.saturating_abs(), currency };
-        put(out, format_args!("{separator}\"{currency}\":{sign}{amount}"));
+        put(out, format_args!("{separator}\"{currency}\":{}", Sum { minor, currency }));
     }
     out.push(b'}');
 }
@@ -298,11 +301,6 @@ pub fn blocking(shown: &Blocking) -> Value {
     let mut value = delivery(&shown.delivery);
     value["next_attempt_at"] = json!(shown.next_attempt_at);
     value
-}
-
-/// The version that `If-Match` names is the setting's own.
-pub(super) fn webhook_tag(shown: &ShownWebhook) -> String {
-    format!("\"{}-webhook\"", tag(&shown.setting))
 }
 
 /// A webhook as everybody shows it.

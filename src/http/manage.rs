@@ -17,15 +17,13 @@ use super::error::{ApiError, HandlerResult};
 use super::write::{PathOf, UNREAD, Write, id_of};
 use crate::domain::action::{self, Assignment, Price, Transfer};
 use crate::domain::field::code;
-use crate::domain::{
-    Action, ApplicationId, Country, E164, FieldError, Money, NumberType, RouteKind, Time, Zone, spelling,
-};
+use crate::domain::{Action, ApplicationId, Country, E164, FieldError, Money, NumberType, RouteKind, Zone, spelling};
 use crate::service::verbs::entities::{CallTarget, EntityPatch};
 use crate::service::verbs::numbers::{BLOCK_MAX, Stock};
 
 /// POST /api/v1/manage/numbers
 pub async fn stock(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, fields } = Write::read(&app, request).await?;
     let stock = read_stock(fields).map_err(ApiError::validation)?;
     Write::run(key, service, move |service, key| service.stock(key, &stock)).await
 }
@@ -59,7 +57,10 @@ pub(crate) fn read_stock(mut fields: BodyFields) -> Result<Stock, Vec<FieldError
             let message = "must have as many digits as number and not come before it";
             fields.error(field, code::OUT_OF_RANGE, message, Some(&text));
         } else if last.digits() - first.digits() >= BLOCK_MAX {
-            let message = format!("must be less than {BLOCK_MAX} numbers after number; take several blocks, or import");
+            let count = last.digits() - first.digits() + 1;
+            let message = format!(
+                "makes a block of {count} numbers; at most {BLOCK_MAX} come in at once, so take several blocks, or import"
+            );
             fields.error(field, code::OUT_OF_RANGE, message, Some(&text));
         }
     }
@@ -74,13 +75,13 @@ pub(crate) fn read_stock(mut fields: BodyFields) -> Result<Stock, Vec<FieldError
 
 /// POST /api/v1/manage/numbers/{e164}/{verb}
 pub async fn act(State(app): State<Arc<App>>, path: PathOf<(String, String)>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, expected } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let Path((number, verb)) = path.map_err(|_| ApiError::not_found())?;
     let action = action(&verb, &mut fields).ok_or_else(ApiError::not_found)?;
     fields.finish()?;
     let action = action.ok_or_else(|| ApiError::internal(UNREAD.to_owned()))?;
     let number = spelling::one(&number).map_err(|_| ApiError::not_found())?;
-    Write::run(key, service, move |service, key| service.act(key, number, &action, &expected)).await
+    Write::run(key, service, move |service, key| service.act(key, number, &action, service.expected())).await
 }
 
 /// What can be done to a number, by the names in paths and jobs.
@@ -110,7 +111,7 @@ pub(crate) fn action(verb: &str, fields: &mut BodyFields) -> Option<Option<Actio
                 fields.needed("account_auth_id");
             }
             let (application, trunk) = (fields.word_if("application_id"), fields.word_if("trunk_id"));
-            let expires_at = fields.time_if("expires_at");
+            let expires_at = fields.expiry_or_null().flatten();
             let (amount, currency) = (fields.amount("monthly_cost"), fields.currency());
             let cost = (amount.is_some() || currency.is_some()).then_some(Price { amount, currency });
             account.map(|account| Action::Assign(Assignment { account, application, trunk, expires_at, cost }))
@@ -165,7 +166,7 @@ pub(crate) fn action(verb: &str, fields: &mut BodyFields) -> Option<Option<Actio
 /// `expires_at`, or `months` with a `zone` whose calendar counts them.
 fn renewal(fields: &mut BodyFields) -> Option<Action> {
     let (ends, extends) = (fields.has("expires_at"), fields.has("months"));
-    let expires_at: Option<Option<Time>> = fields.word_or_null("expires_at");
+    let expires_at = fields.expiry_or_null();
     let months = fields.whole_within("months", 1, action::MONTHS_MAX as u16);
     let zone = fields.zone("zone");
     match (ends, extends) {
@@ -199,7 +200,7 @@ fn cost(fields: &mut BodyFields) -> Option<Money> {
 
 /// POST /api/v1/manage/accounts
 pub async fn account_new(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let (id, name) = (fields.word("account_auth_id"), fields.person_name("name"));
     if id.is_none() {
         fields.needed("account_auth_id");
@@ -214,7 +215,7 @@ pub async fn account_new(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// PATCH /api/v1/manage/accounts/{id}
 pub async fn account_edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, fields } = Write::read(&app, request).await?;
     let changes = changes(fields, &["name", "archived"])?;
     let id = id_of(path)?;
     Write::run(key, service, move |service, key| service.account_edit(key, &id, &changes)).await
@@ -231,7 +232,7 @@ pub async fn trunk_new(State(app): State<Arc<App>>, request: Request<Body>) -> H
 }
 
 async fn route_new(app: &App, kind: RouteKind, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(app, request).await?;
+    let Write { key, service, mut fields } = Write::read(app, request).await?;
     let (id, name): (Option<ApplicationId>, _) = (fields.word(kind.id_field()), fields.person_name("name"));
     let account = fields.word_if("account_auth_id");
     let destinations = fields.destinations("destinations").unwrap_or_default();
@@ -269,7 +270,7 @@ pub async fn trunk_edit(State(app): State<Arc<App>>, path: PathOf<String>, reque
 }
 
 async fn route_edit(app: &App, kind: RouteKind, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(app, request).await?;
+    let Write { key, service, fields } = Write::read(app, request).await?;
     let takes = match kind {
         RouteKind::Application => &["name", "archived", "destinations", "answer_url"][..],
         RouteKind::Trunk => &["name", "archived", "destinations"],
@@ -281,7 +282,7 @@ async fn route_edit(app: &App, kind: RouteKind, path: PathOf<String>, request: R
 
 /// POST /api/v1/manage/changes/{version}/undo
 pub async fn undo(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, fields } = Write::read(&app, request).await?;
     fields.finish()?;
     let version: u64 = id_of(path)?;
     Write::run(key, service, move |service, key| service.undo(key, version)).await

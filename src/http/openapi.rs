@@ -32,6 +32,8 @@ const FILES: &[(&str, &str)] = files![
 
 /// The part that is a parameter of every read of a partner's inventory.
 const VERSION_AT_LEAST: &str = "version_at_least";
+/// The part that is a parameter of every write that obeys that header.
+const IF_MATCH: &str = "if_match";
 
 /// The whole description, as pretty JSON.
 pub fn text() -> String {
@@ -62,7 +64,8 @@ fn section(name: &str) -> Map<String, Value> {
 fn paths(expander: &Expander) -> Map<String, Value> {
     let described = section("operations");
     let mut paths = Map::new();
-    for Operation { method, path, ids, .. } in OPERATIONS {
+    for entry in OPERATIONS {
+        let Operation { method, path, ids, .. } = entry;
         for id in *ids {
             let Some(members) = described.get(*id) else { continue };
             let mut operation = json!({ "operationId": id });
@@ -71,6 +74,10 @@ fn paths(expander: &Expander) -> Map<String, Value> {
             }
             if operation["security"].is_null() {
                 of_a_node(method, &mut operation, expander);
+            }
+            if entry.obeys_if_match() {
+                add_parameter(&mut operation, IF_MATCH, expander);
+                operation["responses"]["412"] = json!({ "$ref": "#/components/responses/412" });
             }
             strict::operation(method, &mut operation);
             let methods = paths.entry(path.replace("{verb}", id)).or_insert_with(|| json!({}));
@@ -85,10 +92,14 @@ fn paths(expander: &Expander) -> Map<String, Value> {
 fn of_a_node(method: &str, operation: &mut Value, expander: &Expander) {
     operation["responses"]["503"] = json!({ "$ref": "#/components/responses/503" });
     if method == "get" {
-        let mut parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        parameters.push(expander.expand(&json!({ "$use": VERSION_AT_LEAST })));
-        operation["parameters"] = parameters.into();
+        add_parameter(operation, VERSION_AT_LEAST, expander);
     }
+}
+
+fn add_parameter(operation: &mut Value, part: &str, expander: &Expander) {
+    let mut parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    parameters.push(expander.expand(&json!({ "$use": part })));
+    operation["parameters"] = parameters.into();
 }
 
 #[cfg(test)]
@@ -154,7 +165,7 @@ mod tests {
         let made = Value::from(values.clone()).to_string();
         let data: String = FILES.iter().map(|(_, text)| *text).chain([&*made]).collect();
         let data: String = data.split_whitespace().collect();
-        for part in section("parts").keys().filter(|part| *part != VERSION_AT_LEAST) {
+        for part in section("parts").keys().filter(|part| ![VERSION_AT_LEAST, IF_MATCH].contains(&&***part)) {
             assert!(data.contains(&format!(r#""$use":"{part}""#)), "nothing uses the part {part}");
         }
         for (shape, _) in values::SHAPES {

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::{Extension, Router};
 
 use super::error::ApiError;
+use super::write::ObeysIfMatch;
 use super::{
     App, checks, costs, docs, entities, jobs, manage, ops, partner, past, routing, schedules, settings, webhooks,
 };
@@ -24,16 +25,32 @@ pub(super) struct Operation {
     /// Its `operationId`; several where `{verb}` in the path stands for one of
     /// them; none where it is not described.
     pub ids: &'static [&'static str],
+    /// Has an entry where the operation obeys `If-Match`; all others refuse it.
+    if_match: &'static [&'static str],
     route: fn() -> MethodRouter<Arc<App>>,
 }
 
-/// `METHOD "PATH" [OPERATION_ID…] HANDLER;`
+impl Operation {
+    /// Whether a write is of one entity whose tag can be compared with `If-Match`.
+    pub fn obeys_if_match(&self) -> bool {
+        !self.if_match.is_empty()
+    }
+
+    fn routed(&self) -> MethodRouter<Arc<App>> {
+        let route = (self.route)();
+        if self.obeys_if_match() { route.layer(Extension(ObeysIfMatch)) } else { route }
+    }
+}
+
+/// `METHOD "PATH" [OPERATION_ID…] HANDLER;`, with `where if_match` before the semicolon
+/// if the operation obeys that header.
 macro_rules! operations {
-    ($($method:ident $path:literal [$($id:literal)*] $handler:path;)*) => {
+    ($($method:ident $path:literal [$($id:literal)*] $handler:path $(where $if_match:ident)?;)*) => {
         &[$(Operation {
             method: stringify!($method),
             path: $path,
             ids: &[$($id),*],
+            if_match: &[$(stringify!($if_match))?],
             route: || $method($handler),
         }),*]
     };
@@ -71,13 +88,13 @@ pub(super) const OPERATIONS: &[Operation] = operations! {
     post "/api/v1/manage/numbers" ["stock"] manage::stock;
     post "/api/v1/manage/numbers/{e164}/{verb}" [
         "reserve" "unreserve" "assign" "transfer" "route" "renew" "suspend" "resume" "tags" "cost" "release" "retire"
-    ] manage::act;
+    ] manage::act where if_match;
     post "/api/v1/manage/accounts" ["account_create"] manage::account_new;
-    patch "/api/v1/manage/accounts/{id}" ["account_edit"] manage::account_edit;
+    patch "/api/v1/manage/accounts/{id}" ["account_edit"] manage::account_edit where if_match;
     post "/api/v1/manage/applications" ["application_create"] manage::application_new;
-    patch "/api/v1/manage/applications/{id}" ["application_edit"] manage::application_edit;
+    patch "/api/v1/manage/applications/{id}" ["application_edit"] manage::application_edit where if_match;
     post "/api/v1/manage/trunks" ["trunk_create"] manage::trunk_new;
-    patch "/api/v1/manage/trunks/{id}" ["trunk_edit"] manage::trunk_edit;
+    patch "/api/v1/manage/trunks/{id}" ["trunk_edit"] manage::trunk_edit where if_match;
     post "/api/v1/manage/changes/{version}/undo" ["undo"] manage::undo;
     get "/api/v1/manage/jobs" ["jobs"] jobs::list;
     post "/api/v1/manage/jobs" ["job_create"] jobs::create;
@@ -90,14 +107,14 @@ pub(super) const OPERATIONS: &[Operation] = operations! {
     post "/api/v1/manage/schedules" ["schedule_create"] schedules::create;
     get "/api/v1/manage/schedules/preview" ["schedule_preview"] schedules::next;
     get "/api/v1/manage/schedules/{id}" ["schedule"] schedules::one;
-    patch "/api/v1/manage/schedules/{id}" ["schedule_edit"] schedules::edit;
-    delete "/api/v1/manage/schedules/{id}" ["schedule_remove"] schedules::remove;
+    patch "/api/v1/manage/schedules/{id}" ["schedule_edit"] schedules::edit where if_match;
+    delete "/api/v1/manage/schedules/{id}" ["schedule_remove"] schedules::remove where if_match;
     post "/api/v1/manage/schedules/{id}/run" ["schedule_run"] schedules::run;
     get "/api/v1/manage/webhooks" ["webhooks"] webhooks::list;
     post "/api/v1/manage/webhooks" ["webhook_create"] webhooks::create;
     get "/api/v1/manage/webhooks/{id}" ["webhook"] webhooks::one;
-    patch "/api/v1/manage/webhooks/{id}" ["webhook_edit"] webhooks::edit;
-    delete "/api/v1/manage/webhooks/{id}" ["webhook_remove"] webhooks::remove;
+    patch "/api/v1/manage/webhooks/{id}" ["webhook_edit"] webhooks::edit where if_match;
+    delete "/api/v1/manage/webhooks/{id}" ["webhook_remove"] webhooks::remove where if_match;
     post "/api/v1/manage/webhooks/{id}/rotate" ["webhook_rotate"] webhooks::rotate;
     post "/api/v1/manage/webhooks/{id}/test" ["webhook_test"] webhooks::test;
     get "/api/v1/manage/webhooks/{id}/deliveries" ["webhook_deliveries"] webhooks::deliveries;
@@ -107,7 +124,7 @@ pub(super) const OPERATIONS: &[Operation] = operations! {
     get "/api/v1/manage/webhooks/{id}/failed" ["webhook_failed"] webhooks::failed;
     post "/api/v1/manage/webhooks/{id}/failed/resend" ["webhook_resend_failed"] webhooks::resend_failed;
     get "/api/v1/partner/settings/billing" ["billing_setting"] settings::billing;
-    patch "/api/v1/manage/settings/billing" ["billing_setting_edit"] settings::billing_edit;
+    patch "/api/v1/manage/settings/billing" ["billing_setting_edit"] settings::billing_edit where if_match;
 };
 
 /// What is not for the public and has a listener of its own.
@@ -131,7 +148,7 @@ fn routes(wanted: impl Fn(&Operation) -> bool) -> Router<Arc<App>> {
         let (of_path, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|operation| operation.path == path);
         rest = others;
         let allow: Arc<str> = allow(&of_path).into();
-        let methods = of_path.iter().fold(MethodRouter::new(), |all, operation| all.merge((operation.route)()));
+        let methods = of_path.iter().fold(MethodRouter::new(), |all, operation| all.merge(operation.routed()));
         let refused = move || std::future::ready(ApiError::method_not_allowed(&allow));
         router = router.route(path, methods.fallback(refused));
     }

@@ -15,6 +15,7 @@ use crate::inventory::{Filter, Order, PARAMETERS, QueryError, Selection, Window,
 use crate::service::background::jobs::RowResult;
 
 use super::error::ApiError;
+use crate::service::past;
 use crate::wire::whole;
 
 pub const PER_PAGE_DEFAULT: u64 = 20;
@@ -358,10 +359,7 @@ pub fn version_header(headers: &HeaderMap, name: &HeaderName, field: &str) -> Re
 fn as_of(text: &str) -> Result<Time, FieldError> {
     let wrong = |code, message: &str| FieldError::new("as_of", code, message, text);
     let time: Time = text.parse().map_err(|error: BadTime| wrong(code::INVALID, &error.to_string()))?;
-    if time > Time::now() {
-        return Err(wrong(code::OUT_OF_RANGE, "must not be in the future"));
-    }
-    Ok(time)
+    past::check(time).map(|()| time)
 }
 
 /// A parameter that there is not.

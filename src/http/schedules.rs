@@ -10,15 +10,14 @@ use axum::extract::State;
 use http::{Request, Response};
 use serde_json::{Value, json};
 
-use super::body::{BodyFields, Json};
-use super::checks::span;
+use super::body::BodyFields;
 use super::error::ApiError;
 use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery, parameters, unknown};
 use super::write::{self, PathOf, Write, id_of};
 use super::{App, answer, json};
-use crate::domain::field::code;
 use crate::domain::setting::ReportPolicy;
+use crate::domain::span::{self, BadSpan};
 use crate::domain::{Scope, Time};
 use crate::schedule::{UTC, WEEKLY};
 use crate::service::Rendered;
@@ -26,7 +25,7 @@ use crate::service::background::schedules::{SchedulePatch, preview};
 
 /// POST /api/v1/manage/schedules
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let wanted = read(&mut fields);
     if wanted.name.is_none() {
         fields.needed("name");
@@ -37,7 +36,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 
 /// PATCH /api/v1/manage/schedules/{id}
 pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let wanted = SchedulePatch { off: fields.flag("off"), ..read(&mut fields) };
     if wanted == SchedulePatch::default() {
         fields.needed_one_of("name", "another field");
@@ -72,7 +71,9 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 /// GET /api/v1/manage/schedules/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let view = write::one(&app, path, request, |service, key, id| service.schedule(key, id, Time::now())).await?;
-    Ok(answer(&json!({ "data": json::schedule(&view, true) })))
+    let body = json!({ "data": json::schedule(&view, true) }).to_string().into_bytes();
+    let etag = Some(answer::state_tag("schedule", view.tag()));
+    Ok(answer::respond(Rendered { status: 200, etag, body }))
 }
 
 /// GET /api/v1/manage/schedules/preview
@@ -105,18 +106,17 @@ fn answer(body: &Value) -> Response<Body> {
 
 /// What a body says of a schedule.
 fn read(fields: &mut BodyFields) -> SchedulePatch {
-    let within = fields.text("within");
-    let seconds = within.as_deref().and_then(span);
-    if let (Some(text), None) = (&within, seconds) {
-        fields.error("within", code::INVALID, "must be a span of time such as 14d or 36h", Some(text));
-    }
+    let within = fields.text("within").and_then(|text| {
+        let wrong = |error: BadSpan| fields.error("within", error.code(), error.to_string(), Some(&text));
+        span::SCHEDULED.read(&text).map_err(wrong).ok()
+    });
     SchedulePatch {
         name: fields.person_name("name"),
         cron: fields.text("cron"),
         zone: fields.text("zone"),
         recipients: texts(fields, "recipients"),
         checks: texts(fields, "checks"),
-        within: seconds,
+        within,
         report: fields.read_word("report", ReportPolicy::parse, "must be findings or always"),
         alerts: fields.flag("alerts"),
         off: None,
@@ -124,16 +124,5 @@ fn read(fields: &mut BodyFields) -> SchedulePatch {
 }
 
 fn texts(fields: &mut BodyFields, name: &'static str) -> Option<Vec<String>> {
-    let wrong = |other: &Json| format!("must be a list of text, and has {other}");
-    let read = match fields.take(name)? {
-        Json::List(list) => list
-            .into_iter()
-            .map(|value| match value {
-                Json::Text(text) => Ok(text),
-                other => Err(wrong(&other)),
-            })
-            .collect(),
-        _ => Err("must be a list of text".to_owned()),
-    };
-    read.map_err(|message| fields.error(name, code::INVALID, message, None)).ok()
+    fields.items(name, |text| Ok(text.to_owned()))
 }

@@ -5,7 +5,8 @@
 //!
 //! What always holds:
 //! - A connection waits for its peer only up to a limit: for a head, a body, the
-//!   next request, or room to write. While the service works, nothing is cut.
+//!   next request, or room to write. While the service works, nothing is cut, unless
+//!   its answer is [`EndlessAnswer`] and the peer has closed its half.
 //! - Every answer has the caller's envelope and headers, also those to requests
 //!   that the service never saw, and those to a service that panicked.
 //! - At most `connections_max` sockets are open. Further ones wait in the
@@ -85,6 +86,11 @@ pub type RefusedHook = Arc<dyn Fn(SocketAddr, StatusCode) + Send + Sync>;
 /// The address of the peer, a request extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// On an answer that goes on until one side ends it. A peer that closes its half of the
+/// connection meanwhile ends it: with another answer, it would still wait for the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct EndlessAnswer;
 
 /// A request extension: it came over TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,7 +12,7 @@ use http::header::HeaderValue;
 use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::answer::{ListFormat, answer, hex, unchanged};
+use super::answer::{ListFormat, answer, hex, unchanged, with_state};
 use super::error::HandlerResult;
 use super::query;
 use super::write::Write;
@@ -34,8 +34,8 @@ pub(super) async fn billing(State(app): State<Arc<App>>, request: Request<Body>)
     Ok(answer(StatusCode::OK, Body::from(body), tag, Some(ListFormat::Json)))
 }
 
-/// The log up to its last change, the month that goes on, and the program that
-/// wrote it.
+/// What stands for the choices, the log up to its last change, the month that goes on,
+/// and the program that wrote it.
 fn entity_tag(snapshot: &Snapshot, view: &BillingView) -> HeaderValue {
     let head = u64::from_be_bytes(snapshot.head[..8].try_into().expect("eight bytes"));
     let mut tag = b"\"".to_vec();
@@ -43,12 +43,13 @@ fn entity_tag(snapshot: &Snapshot, view: &BillingView) -> HeaderValue {
     tag.push(b'-');
     hex(&mut tag, head, 16);
     tag.extend_from_slice(format!("-{}-b-{}\"", view.current.month, crate::BUILD).as_bytes());
-    HeaderValue::from_bytes(&tag).expect("hexadecimal digits, a month and a version")
+    let tag = HeaderValue::from_bytes(&tag).expect("hexadecimal digits, a month and a version");
+    with_state(view.tag(), &tag)
 }
 
 /// PATCH /api/v1/manage/settings/billing
 pub(super) async fn billing_edit(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let after_expiry = fields.read_word("after_expiry", AfterExpiry::parse, "must be charge or stop");
     let wish = Wish { zone: fields.text("zone"), after_expiry };
     if wish == Wish::default() {

@@ -8,7 +8,8 @@
 //! What always holds:
 //! - Entries are read as the client reads them; the buffer is bounded, and a client
 //!   that does not read is cut by the server's write timeout.
-//! - A stream ends when its key is no longer valid, and when the server stops.
+//! - A stream ends when its key is no longer valid, when the server stops, and as soon as
+//!   its client closes the connection, which gives its place back.
 //! - A change in a stream is already in the node's lists.
 //!
 //! Deliberately absent: filters, and a queue for each stream.
@@ -33,6 +34,7 @@ use tracing::warn;
 
 use super::error::ApiError;
 use super::places::{HeldPlace, PlaceKind, PlaceOwner};
+use super::server::EndlessAnswer;
 use super::{App, answer, json, query};
 use crate::domain::{Key, KeyId, Scope, Time};
 use crate::inventory::Snapshot;
@@ -96,6 +98,7 @@ pub(super) fn answer(app: &Arc<App>, access: Access, after: u64, address: IpAddr
     let changes = ChangeStream { app: app.clone(), node, key, after, ready, published, closing, _place: place };
     let mut response = Response::new(Body::new(Events { step: changes.step() }));
     *response.status_mut() = StatusCode::OK;
+    response.extensions_mut().insert(EndlessAnswer);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));

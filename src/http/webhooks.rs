@@ -12,7 +12,7 @@ use axum::extract::State;
 use http::Request;
 use serde_json::{Value, json};
 
-use super::body::{BodyFields, Json};
+use super::body::BodyFields;
 use super::error::ApiError;
 use super::error::HandlerResult;
 use super::query::{ListParameters, ListQuery};
@@ -23,6 +23,7 @@ use crate::domain::field::code;
 use crate::domain::setting::DeliveryOrder;
 use crate::domain::{PartnerKey, Scope};
 use crate::service::background::webhooks::{NewWebhook, ShownDelivery, WebhookChanges, WebhookSettings};
+use crate::service::verbs::entities::state_tag;
 use crate::service::{Rendered, Service, ServiceError};
 
 /// What the settings say of webhooks.
@@ -52,7 +53,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, request: Request<Body>) ->
 
 /// POST /api/v1/manage/webhooks
 pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, .. } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let (name, url) = (fields.person_name("name"), fields.text("url"));
     let events = events(&mut fields).unwrap_or_default();
     let order = order(&mut fields).unwrap_or(DeliveryOrder::Number);
@@ -71,12 +72,15 @@ pub(super) async fn create(State(app): State<Arc<App>>, request: Request<Body>) 
 /// GET /api/v1/manage/webhooks/{id}
 pub(super) async fn one(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
     let webhook = write::one(&app, path, request, Service::webhook).await?;
-    Ok(answer(json!({ "data": json::webhook(&webhook) }), Some(json::webhook_tag(&webhook))))
+    Ok(answer(
+        json!({ "data": json::webhook(&webhook) }),
+        Some(answer::state_tag("webhook", state_tag(&webhook.setting))),
+    ))
 }
 
 /// PATCH /api/v1/manage/webhooks/{id}
 pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, mut fields, expected } = Write::read(&app, request).await?;
+    let Write { key, service, mut fields } = Write::read(&app, request).await?;
     let changes = WebhookChanges {
         name: fields.person_name("name"),
         url: fields.text("url").map(Into::into),
@@ -89,15 +93,15 @@ pub(super) async fn edit(State(app): State<Arc<App>>, path: PathOf<String>, requ
     }
     fields.finish()?;
     let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.webhook_edit(key, &id, &changes, &expected)).await
+    Write::run(key, service, move |service, key| service.webhook_edit(key, &id, &changes, service.expected())).await
 }
 
 /// DELETE /api/v1/manage/webhooks/{id}
 pub(super) async fn remove(State(app): State<Arc<App>>, path: PathOf<String>, request: Request<Body>) -> HandlerResult {
-    let Write { key, service, fields, expected } = Write::read(&app, request).await?;
+    let Write { key, service, fields } = Write::read(&app, request).await?;
     fields.finish()?;
     let id: String = id_of(path)?;
-    Write::run(key, service, move |service, key| service.webhook_remove(key, &id, &expected)).await
+    Write::run(key, service, move |service, key| service.webhook_remove(key, &id, service.expected())).await
 }
 
 /// POST /api/v1/manage/webhooks/{id}/rotate
@@ -188,21 +192,7 @@ fn answer(body: Value, etag: Option<String>) -> http::Response<Body> {
 
 /// The kinds of events; `None` if nothing was said, or something wrong.
 fn events(fields: &mut BodyFields) -> Option<Vec<Arc<str>>> {
-    let list = match fields.take("events")? {
-        Json::List(list) => list,
-        _ => {
-            fields.error("events", code::INVALID, "must be a list of kinds of events; empty, it is all of them", None);
-            return None;
-        }
-    };
-    let mut events = Vec::new();
-    for (at, one) in list.into_iter().enumerate() {
-        match one {
-            Json::Text(text) => events.push(text.into()),
-            _ => fields.error(&format!("events[{at}]"), code::INVALID, "must be text", None),
-        }
-    }
-    Some(events)
+    fields.items("events", |text| Ok(text.into()))
 }
 
 /// What an event waits for; `None` if nothing was said, or something wrong.

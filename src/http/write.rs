@@ -2,7 +2,8 @@
 //!
 //! Invariants: a write that is answered with success is durable and is in this
 //! node's index; under an `Idempotency-Key` it is executed once; an invalid request
-//! is refused before anything is written.
+//! is refused before anything is written; `If-Match` is compared inside the write's
+//! transaction, or refused where there is no entity to compare, and never ignored.
 //! Deliberately absent: which write (`manage`, `jobs`, `schedules`, `webhooks`).
 
 use std::future::Future;
@@ -36,7 +37,6 @@ pub(super) struct Write {
     pub key: PartnerKey,
     pub service: Service,
     pub fields: BodyFields,
-    pub expected: Expected,
 }
 
 impl Write {
@@ -45,7 +45,7 @@ impl Write {
         // It waits for no version: a write looks at what the database has.
         let access = app.admit(request.headers(), peer(request.extensions()), Scope::Manage)?;
         query::refuse_parameters(request.uri().query().unwrap_or_default())?;
-        let expected = expected(request.headers())?;
+        let expected = expected(&request)?;
         let name = idempotency_key(request.headers())?;
         Allowance::known(&request, Caller::Partner(access.snapshot.key));
         let (head, body) = request.into_parts();
@@ -59,8 +59,8 @@ impl Write {
             Retry { key, fingerprint: hash.finalize().into(), render: json::render }
         });
         let request_id = head.extensions.get::<RequestId>().map(|id| id.0.to_string());
-        let service = app.service.asked(Actor::Key { id: access.key }, request_id, retry);
-        Ok(Write { key: access.snapshot.key, service, fields: BodyFields::parse(&body)?, expected })
+        let service = app.service.asked(Actor::Key { id: access.key }, request_id, retry).expecting(expected);
+        Ok(Write { key: access.snapshot.key, service, fields: BodyFields::parse(&body)? })
     }
 
     /// Does it, away from the threads that serve others.
@@ -104,7 +104,7 @@ pub(super) async fn verb<P: Send + 'static>(
     request: Request<Body>,
     verb: fn(&Service, PartnerKey, &P) -> Result<WriteOutcome, ServiceError>,
 ) -> HandlerResult {
-    let Write { key, service, fields, .. } = Write::read(app, request).await?;
+    let Write { key, service, fields } = Write::read(app, request).await?;
     fields.finish()?;
     let Path(named) = path.map_err(|_| ApiError::not_found())?;
     Write::run(key, service, move |service, key| verb(service, key, &named)).await
@@ -149,23 +149,37 @@ pub(super) fn id_of<T: std::str::FromStr>(path: PathOf<String>) -> Result<T, Api
     path.ok().and_then(|Path(text)| text.parse().ok()).ok_or_else(ApiError::not_found)
 }
 
-/// What the client says it knows of the number (RFC 9110: strong comparison).
-/// A number's tag begins with the version that last changed it.
-fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
+/// Marks requests whose operation writes one entity with a tag of its own.
+#[derive(Clone)]
+pub struct ObeysIfMatch;
+
+/// What the client says it knows of the number or the entity (RFC 9110: strong
+/// comparison). A tag begins with the version that last changed a number, or with what
+/// stands for the state of an entity. A write that has no such entity refuses the header:
+/// a client that sends it would take an ignored one for protection.
+fn expected(request: &Request<Body>) -> Result<Expected, ApiError> {
+    let headers = request.headers();
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(Expected::Anything);
     }
-    let mut versions = Vec::new();
+    let (mut any, mut versions) = (false, Vec::new());
     for line in headers.get_all(header::IF_MATCH) {
         let tags = line.to_str().ok().and_then(entity_tags).ok_or_else(|| {
             let message = "must be * or entity tags in quotes, as an ETag has them, with commas between";
             ApiError::validation(vec![FieldError::missing("If-Match", code::INVALID, message)])
         })?;
-        let IfMatchTags::These(tags) = tags else { return Ok(Expected::Anything) };
         let version = |tag: &str| query::bounded(tag.split('-').next().unwrap_or_default(), 0, u64::MAX);
-        versions.extend(tags.into_iter().filter_map(version));
+        match tags {
+            IfMatchTags::Any => any = true,
+            IfMatchTags::These(tags) => versions.extend(tags.into_iter().filter_map(version)),
+        }
     }
-    Ok(Expected::Versions(versions))
+    if request.extensions().get::<ObeysIfMatch>().is_none() {
+        let message = "cannot be compared with anything here, because this request changes no single entity that has \
+                       an ETag; leave the header out";
+        return Err(ApiError::validation(vec![FieldError::missing("If-Match", code::UNKNOWN, message)]));
+    }
+    Ok(if any { Expected::Anything } else { Expected::Versions(versions) })
 }
 
 /// What a line of `If-Match` names.

@@ -99,8 +99,8 @@ pub struct BadCall {
     pub problem: String,
 }
 
-/// What a reader of records does with each.
-pub type TakeCall<'t> = &'t mut dyn FnMut(Result<&Call, BadCall>);
+/// What a reader of records does with each, and with the line that it begins on.
+pub type TakeCall<'t> = &'t mut dyn FnMut(u64, Result<&Call, BadCall>);
 
 /// Hands over every record of a file, in its order. A start without a zone is
 /// one of `zone`.
@@ -133,15 +133,16 @@ struct Records<'r> {
 }
 
 impl Records<'_> {
-    /// Takes the next record, which is at `place`.
-    fn put(&mut self, values: Result<Values<'_>, String>, place: impl FnOnce(u64) -> String) {
+    /// Takes the next record, which is on a line, or at `place` in the words of its
+    /// format.
+    fn put(&mut self, line: u64, values: Result<Values<'_>, String>, place: impl FnOnce(u64) -> String) {
         self.read.records += 1;
         match values.and_then(|values| call(&values, self.zone)) {
-            Ok(Some(call)) => (self.take)(Ok(&call)),
+            Ok(Some(call)) => (self.take)(line, Ok(&call)),
             Ok(None) => self.read.free += 1,
             Err(problem) => {
                 self.read.rejected += 1;
-                (self.take)(Err(BadCall { place: place(self.read.records), problem }));
+                (self.take)(line, Err(BadCall { place: place(self.read.records), problem }));
             }
         }
     }
@@ -169,7 +170,7 @@ fn read_pages(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<()
             Err(error) if error.classify() == serde_json::error::Category::Data => Err(json::problem(&error)),
             Err(error) => return Err(documents.syntax_at(error.line(), error.column(), json::problem(&error)).into()),
         };
-        records.put(values, |record| format!("record {record} (line {line})"));
+        records.put(line, values, |record| format!("record {record} (line {line})"));
         documents.text.consume(len);
     }
     if let Some((what, problem)) = fault {
@@ -225,7 +226,7 @@ fn read_lines(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<()
         let record = text.text(len)?.trim();
         if !record.is_empty() {
             let values = json_values(record).map_err(|error| json::problem(&error));
-            records.put(values, |_| format!("line {line}"));
+            records.put(line, values, |_| format!("line {line}"));
         }
         text.consume(len);
     }
@@ -254,7 +255,7 @@ fn read_csv(text: &mut SourceText<'_>, records: &mut Records<'_>) -> Result<(), 
         let line = text.line();
         let record = text.text(len)?;
         if !csv::blank(record, delimiter) {
-            records.put(csv_values(record, &spans, &fields), |_| format!("line {line}"));
+            records.put(line, csv_values(record, &spans, &fields), |_| format!("line {line}"));
         }
         text.consume(len);
     }
@@ -289,7 +290,7 @@ fn read_sheet(book: &mut Workbook, records: &mut Records<'_>) -> Result<(), Call
             fields = Some(named);
             return Ok(if refused.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
         };
-        records.put(sheet_values(row, fields), |_| format!("row {}", row.line));
+        records.put(row.line, sheet_values(row, fields), |_| format!("row {}", row.line));
         Ok(ControlFlow::Continue(()))
     })?;
     if fields.is_none() { Err(CallsError::Empty) } else { refused }
@@ -411,7 +412,7 @@ fn call(values: &Values<'_>, zone: Option<&Zone>) -> Result<Option<Call>, String
     Ok(Some(Call {
         id: id(&uuid),
         start,
-        direction: direction.and_then(|word| Direction::parse(&word.to_ascii_lowercase())),
+        direction: direction.map(direction_of).transpose()?,
         from: from.or(caller).and_then(number),
         to: to.or(called).and_then(number),
         seconds,
@@ -419,6 +420,13 @@ fn call(values: &Values<'_>, zone: Option<&Zone>) -> Result<Option<Call>, String
         currency: currency.parse::<Currency>().map_err(|error| format!("currency {currency:?} {error}"))?,
         adds_up: total.is_none() || parts.is_none() || total == parts,
     }))
+}
+
+/// Which way a call went. A word that is guessed would put the call on the invoice of
+/// another customer.
+fn direction_of(text: &str) -> Result<Direction, String> {
+    let known = Direction::parse(&text.to_ascii_lowercase());
+    known.ok_or_else(|| format!("call_direction {} must be inbound or outbound", quoted(text)))
 }
 
 /// A number; nothing where the cell says so in the words of a database.
@@ -515,7 +523,7 @@ mod tests {
     fn read_in(zone: Option<&str>, text: &str) -> Result<Found, String> {
         let zone = zone.map(|name| Zone::find(name).expect("a zone"));
         let (mut calls, mut bad) = (Vec::new(), Vec::new());
-        let take = &mut |record: Result<&Call, BadCall>| match record {
+        let take = &mut |_: u64, record: Result<&Call, BadCall>| match record {
             Ok(call) => calls.push(*call),
             Err(error) => bad.push(error.to_string()),
         };

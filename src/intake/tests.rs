@@ -665,7 +665,7 @@ fn call_records_come_as_a_spreadsheet() {
     let sheet = [texts(1, &head), texts(3, &row), texts(4, &bad)].concat();
     let read = |sheet: &str| {
         let (mut calls, mut faults) = (Vec::new(), Vec::new());
-        let take: calls::TakeCall<'_> = &mut |record| match record {
+        let take: calls::TakeCall<'_> = &mut |_, record| match record {
             Ok(call) => calls.push((call.seconds, call.cost.to_string(), call.ours().map(|number| number.to_string()))),
             Err(fault) => faults.push(fault.to_string()),
         };

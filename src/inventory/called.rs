@@ -375,7 +375,7 @@ impl CalledBefore {
             let repeated = match word {
                 "never" => std::mem::replace(&mut asked.never, true),
                 time => {
-                    let time = time.parse::<Time>().map_err(|error| {
+                    let time = Time::upper_bound(time).map_err(|error| {
                         let message = match error {
                             BadTime::Never => "must be earlier than 9999-12-31".to_owned(),
                             error => format!("{error}, or never, or both divided by a comma"),
@@ -472,6 +472,11 @@ mod tests {
 
     #[test]
     fn what_called_before_can_be() {
+        let day = CalledDay::of(at("2026-11-28T12:00:00Z"));
+        for (text, lets) in [("2026-11-28T00:00:00Z", false), ("2026-11-28T00:00:00.5Z", true)] {
+            let asked = CalledBefore::parse("called_before", text).expect("usable");
+            assert_eq!(asked.lets(Some(day)), lets, "{text}");
+        }
         for text in ["soon", "2026-11-28", "never,never", "2026-11-28T00:00:00Z,2026-11-29T00:00:00Z", "never,", ","] {
             assert!(CalledBefore::parse("called_before", text).is_err(), "{text}");
         }

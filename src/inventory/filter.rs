@@ -276,12 +276,14 @@ impl Filter {
             return Ok(());
         }
         let invalid = |message: &str| QueryError::Value(FieldError::new(name, code::INVALID, message, value));
-        let time = || {
-            value.parse::<Time>().map(Some).map_err(|error| match error {
+        let time = |read: fn(&str) -> Result<Time, BadTime>| {
+            read(value).map(Some).map_err(|error| match error {
                 BadTime::Never => invalid("must be earlier than 9999-12-31"),
                 error => invalid(&error.to_string()),
             })
         };
+        // Stored times are whole seconds, and a bound may have a fraction.
+        let (before, after) = (|| time(Time::upper_bound), || time(str::parse));
         let flag = || {
             let word = |word: &str| word.parse::<bool>().ok();
             several(name, value, "must be true or false", word).map_err(QueryError::Value)
@@ -314,10 +316,10 @@ impl Filter {
             }
             "routed" => self.routed = one_of_two(&flag()?),
             "assigned" => self.assigned = one_of_two(&flag()?),
-            "expires_before" => self.expires_before = time()?,
-            "expires_after" => self.expires_after = time()?,
-            "assigned_before" => self.assigned_before = time()?,
-            "assigned_after" => self.assigned_after = time()?,
+            "expires_before" => self.expires_before = before()?,
+            "expires_after" => self.expires_after = after()?,
+            "assigned_before" => self.assigned_before = before()?,
+            "assigned_after" => self.assigned_after = after()?,
             "called_before" => self.called = Some(CalledBefore::parse(name, value).map_err(QueryError::Value)?),
             "sort" => {
                 *order = Order::parse(value).ok_or_else(|| {

@@ -210,7 +210,7 @@ impl Snapshot {
     }
 
     /// The id in a text that is exactly what [`Snapshot::shown`] gives.
-    fn shown_id<'t>(&self, what: NamedKind, text: &'t str) -> Option<&'t str> {
+    pub fn shown_id<'t>(&self, what: NamedKind, text: &'t str) -> Option<&'t str> {
         let inner = text.strip_suffix(')')?;
         // An id may have brackets in it.
         let mut starts = inner.match_indices(" (").map(|(at, _)| (&text[..at], &inner[at + 2..]));

@@ -886,7 +886,12 @@ pub(super) fn next(snapshot: &Snapshot, filter: &Filter, after: Option<E164>, co
 }
 
 /// Hands over all that matches as rows of leaves that say the same, in number order.
-pub(super) fn stretches(snapshot: &Snapshot, filter: &Filter, now: Time, take: &mut dyn FnMut(&Leaf, Range<usize>)) {
+pub(super) fn stretches<'a>(
+    snapshot: &'a Snapshot,
+    filter: &Filter,
+    now: Time,
+    take: &mut dyn FnMut(&'a Leaf, Range<usize>),
+) {
     let Some(question) = ResolvedFilter::new(snapshot, filter, now) else { return };
     if !question.leaves_know() {
         let (mut seeker, mut numbers) = (snapshot.rows.seeker(), Vec::new());

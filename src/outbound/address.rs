@@ -4,7 +4,7 @@
 //! from inside our network than from outside is refused, and so is one that
 //! carries such an address in it. What the operator allows is allowed.
 //! The lists are those of the IANA registries of special-purpose addresses.
-//! Deliberately absent: names; they are looked up first.
+//! Deliberately absent: looking up names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,6 +14,16 @@ use ipnet::IpNet;
 pub fn permitted(address: IpAddr, allow: &[IpNet]) -> bool {
     let inner = meant(address);
     public(inner) || allow.iter().any(|network| network.contains(&inner) || network.contains(&address))
+}
+
+/// The addresses that a name stands for without a look-up: those of this machine for
+/// `localhost` and all names below it (RFC 6761).
+pub fn of_name(name: &str) -> Vec<IpAddr> {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    match name == "localhost" || name.ends_with(".localhost") {
+        true => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        false => Vec::new(),
+    }
 }
 
 /// The address that is reached in the end: IPv6 has ways to write IPv4.

@@ -8,7 +8,7 @@
 //! Deliberately absent: name lookups. A name may later resolve to any address, so
 //! the proxy must refuse private addresses as well.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use ipnet::IpNet;
 
@@ -36,11 +36,10 @@ impl Policy {
     pub fn check(&self, uri: &SipUri) -> Result<(), String> {
         let addresses: Vec<IpAddr> = match uri.host() {
             Host::Address(address) => vec![address],
-            // RFC 6761: these names mean this machine everywhere.
-            Host::Name(name) if name == "localhost" || name.ends_with(".localhost") => {
-                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-            }
-            Host::Name(name) => return self.check_name(name),
+            Host::Name(name) => match address::of_name(name) {
+                addresses if addresses.is_empty() => return self.check_name(name),
+                addresses => addresses,
+            },
         };
         for address in &addresses {
             if self.is_own(*address, uri.port().unwrap_or(SIP_PORT)) {

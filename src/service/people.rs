@@ -767,6 +767,12 @@ impl People {
         Ok(totp::offer(&secret, &email))
     }
 
+    /// The second factor that waits to be confirmed, for a code that was mistyped.
+    pub fn totp_pending(&self, user: &UserId) -> Result<Option<TotpOffer>, PeopleError> {
+        let StoredUser { user, totp_offer, .. } = self.myself(user)?.user;
+        Ok(totp_offer.map(|secret| totp::offer(&secret, &user.email)))
+    }
+
     /// Turns on what was offered, and gives ten recovery codes, shown once.
     pub fn totp_confirm(&self, user: &UserId, code: &str) -> Result<Vec<String>, PeopleError> {
         let typed = totp::typed(code);

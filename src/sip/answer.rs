@@ -1,7 +1,7 @@
 //! Answers: the request's Via, From, To, Call-ID and CSeq, and what is said.
 //!
 //! One Via and one Contact a line, so that simple readers count them. The tag of
-//! To is a hash of the deployment's secret and the call, so a retransmission and
+//! To is a hash of the deployment's seed and the call, so a retransmission and
 //! another node get the same one (RFC 3261, 8.2.7).
 
 use std::fmt::Display;
@@ -20,9 +20,9 @@ pub const ANSWER_EXTRA_MAX: usize = 1_024;
 /// The port of an address that names none.
 const SIP_PORT: u16 = 5060;
 
-/// What the nodes of a deployment share and nobody else knows.
+/// What the nodes of a deployment share, so that they give one call one tag.
 #[derive(Clone)]
-pub struct NodeSecret(pub [u8; 32]);
+pub struct TagSeed(pub [u8; 32]);
 
 /// What is said to a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +77,7 @@ pub fn write(
     out: &mut Vec<u8>,
     request: &Request<'_>,
     source: SocketAddr,
-    secret: &NodeSecret,
+    seed: &TagSeed,
     answer: &SipAnswer,
     contacts: impl ExactSizeIterator<Item: Display>,
 ) {
@@ -104,7 +104,7 @@ pub fn write(
         field(out, name, value);
         if name == b"\r\nTo: " && !request.to_tag {
             out.extend_from_slice(b";tag=");
-            put_tag(out, request, secret);
+            put_tag(out, request, seed);
         }
     }
     for (place, contact) in contacts.enumerate() {
@@ -168,8 +168,8 @@ fn put_top(out: &mut Vec<u8>, top: &Via<'_>, source: SocketAddr) {
     }
 }
 
-fn put_tag(out: &mut Vec<u8>, request: &Request<'_>, secret: &NodeSecret) {
-    let mut hash = Sha256::new_with_prefix(secret.0);
+fn put_tag(out: &mut Vec<u8>, request: &Request<'_>, seed: &TagSeed) {
+    let mut hash = Sha256::new_with_prefix(seed.0);
     for part in [request.call_id, request.from_tag, request.top.branch] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 use messages::{MESSAGES, TORTUROUS, mutated, wire};
 
 use super::message::{Scheme, Silence};
-use super::{ANSWER_EXTRA_MAX, Method, NodeSecret, RequestFault, SipAnswer, destination, read, status, write};
+use super::{ANSWER_EXTRA_MAX, Method, RequestFault, SipAnswer, TagSeed, destination, read, status, write};
 
-const SECRET: NodeSecret = NodeSecret([7; 32]);
+const SECRET: TagSeed = TagSeed([7; 32]);
 
 fn source() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 5099))

@@ -135,7 +135,9 @@ impl<E: Engine> GroupCommit<E> {
 
     fn turn(&self) -> Result<TurnGuard<'_, OpenGroup<E>>, StoreError> {
         let open = self.open.try_lock_for(TURN).ok_or(StoreError::Busy)?;
-        open.engine.refuses().map_or(Ok(open), Err)
+        // An engine with writes that wait was asked before the first of them.
+        let refused = if open.members == 0 { open.engine.refuses() } else { None };
+        refused.map_or(Ok(open), Err)
     }
 
     /// Whether it takes writes, as far as is known. Who has it just now is

@@ -214,7 +214,11 @@ fn begin(target: &PgStore, heads: &str) -> Result<bool, StoreError> {
                 }
                 // Cut off after the last step.
                 Some(there) if there == heads => return Ok(false),
-                Some(_) => return Err(StoreError::Unsupported { what: "the target database has another inventory" }),
+                Some(_) => {
+                    return Err(StoreError::Unsupported {
+                        what: "the target database has another inventory, or this one as it was before",
+                    });
+                }
             }
             core.execute(&link, "INSERT INTO rollcall_copy VALUES ('', 0, $1)", &[&heads])?;
         }
@@ -242,7 +246,7 @@ fn put(target: &PgStore, table: &CopiedTable, text: Vec<u8>, done: u64, step: u6
                WHERE rollcall_copy.rows = $3";
     let next = (done + step) as i64;
     if core.execute(&link, sql, &[&table.name, &next, &(done as i64)])? != 1 {
-        return Err(StoreError::Unsupported { what: "somebody else is copying into this database" });
+        return Err(StoreError::Unsupported { what: "another process is copying into this database" });
     }
     let copy = format!("COPY {} ({}) FROM STDIN", table.name, table.columns);
     let copied = core.run(async {

@@ -140,8 +140,10 @@ enum ErrorClass {
 }
 
 /// <https://www.sqlite.org/rescode.html>
-fn trouble(code: ErrorCode) -> ErrorClass {
+fn trouble(code: ErrorCode, extended: c_int) -> ErrorClass {
     match code {
+        // The index of the write-ahead log cannot grow, which takes a full disk.
+        ErrorCode::SystemIoFailure if extended == ffi::SQLITE_IOERR_SHMSIZE => ErrorClass::Full,
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => ErrorClass::Busy,
         ErrorCode::DiskFull => ErrorClass::Full,
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => ErrorClass::ReadOnly,
@@ -156,7 +158,7 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> StoreError {
         let reason = || error.to_string().into();
         match error.sqlite_error_code() {
-            Some(code) => match trouble(code) {
+            Some(code) => match trouble(code, error.sqlite_error().map_or(0, |error| error.extended_code)) {
                 ErrorClass::Busy => StoreError::Busy,
                 ErrorClass::Full => StoreError::Full,
                 ErrorClass::ReadOnly => StoreError::ReadOnly { reason: reason() },
@@ -513,6 +515,20 @@ pub(super) fn lost_log(path: &Path) -> Option<String> {
     ))
 }
 
+/// Whether a server of this user could write the database. Nothing is opened for
+/// writing, and nothing is made.
+pub(super) fn check_writable(path: &Path) -> Result<(), StoreError> {
+    admit(path, Open::Existing)?;
+    let file = file::resolved(path);
+    let folder = scratch::folder_of(&file);
+    for place in [file.as_path(), folder] {
+        if let Err(error) = nix::unistd::access(place, nix::unistd::AccessFlags::W_OK) {
+            return Err(unopened(path, ffi::SQLITE_READONLY, error.desc()));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the file may be opened as asked for, and how. Nothing is opened:
 /// closing a descriptor would give up the locks of another store of this
 /// process.
@@ -659,7 +675,11 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.pragma_update(None, "cache_size", -65_536)
+    // The engine goes through the table of cached pages at each commit that split a page,
+    // so few pages are kept; but a large transaction keeps 64 MB of its changes before it
+    // writes them into the log.
+    connection.pragma_update(None, "cache_size", -8_192)?;
+    connection.pragma_update(None, "cache_spill", 32_768)
 }
 
 /// Opens a database, makes sure that it is ours, and brings it to this
@@ -982,6 +1002,7 @@ mod tests {
             (ffi::SQLITE_LOCKED, "busy"),
             (ffi::SQLITE_PROTOCOL, "busy"),
             (ffi::SQLITE_FULL, "full"),
+            (ffi::SQLITE_IOERR_SHMSIZE, "full"),
             (ffi::SQLITE_READONLY, "read-only"),
             (ffi::SQLITE_READONLY_DBMOVED, "read-only"),
             (ffi::SQLITE_READONLY_DIRECTORY, "read-only"),

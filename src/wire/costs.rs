@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use super::json_text;
 use super::report::CsvCells;
-use crate::billing::{AccountBill, Bill, BillLine, Period, Sum};
+use crate::billing::{AccountBill, Bill, BillLine, Period};
+use crate::domain::Sum;
 
 /// The columns of a line in CSV.
 pub const COLUMNS: &[&str] =

@@ -4,7 +4,8 @@
 //! Invariant: text gets in through [`escape`] only. Deliberately absent:
 //! scripts, fonts, anything from elsewhere.
 
-use crate::billing::{Bill, BillLine, Day, Proration, Sum};
+use crate::billing::{Bill, BillLine, Day, Proration};
+use crate::domain::Sum;
 use crate::domain::setting::AfterExpiry;
 use crate::wire::html::{escape, put};
 

@@ -218,7 +218,9 @@ test("a month's costs have totals, lines, a file and an invoice", async () => {
   await page.goto(`${BASE}/costs`);
   await page.getByRole("link", { name: "Umbrella & <Sons>", exact: true }).click();
   await page.getByRole("heading", { name: "In INR: 130 lines" }).waitFor();
-  assert.equal(await page.locator("table.rows tbody tr").count(), 130);
+  // A page stays below 100 kB; the file has all lines.
+  assert.equal(await page.locator("table.rows tbody tr").count(), 90);
+  await page.getByText("The first 90 are here").waitFor();
   const address = new URL(page.url());
   const path = address.pathname + address.search;
   await fit(page, path, "costs-customer");

@@ -21,6 +21,12 @@ export const PASSWORD = "seven green umbrellas";
 /// A test with a limit of its own: a file of many is not one that hangs.
 export const test = (name, body) => nodeTest(name, { timeout: 240_000 }, body);
 
+/// Names and ids that are long and have no space, and a row that has them.
+export const LONG_ID = `MA_${"1".repeat(125)}`;
+export const LONG_TRUNK = `TK${"0123456789abcdef".repeat(2)}`;
+export const LONG_APPLICATION = `app_${"0".repeat(124)}`;
+export const LONG_ROW = `\n+912271264900,${LONG_ID},${"L".repeat(200)},${LONG_APPLICATION},${"L".repeat(200)},${LONG_TRUNK},500.00,INR,`;
+
 /// Numbers for two partners: PA_ONE's are seen by these tests, PA_TWO's never.
 export function sample() {
   const rows = ["number,account_auth_id,account_name,application_id,application_name,trunk_id,monthly_cost,currency,expires_at"];
@@ -37,14 +43,14 @@ export function sample() {
 }
 
 export class Server {
-  static async start({ tls = false, settings = "" } = {}) {
+  static async start({ tls = false, settings = "", rows = "" } = {}) {
     assert.ok(existsSync(program), `${program} is not built`);
     const server = new Server();
     server.dir = mkdtempSync(join(tmpdir(), "rollcall-browser-"));
     server.database = `sqlite:${join(server.dir, "rollcall.db")}`;
     server.run("partner", "create", "--auth-id", "PA_ONE", "--name", "First Partner");
     server.run("partner", "create", "--auth-id", "PA_TWO", "--name", "Second Partner");
-    server.import("PA_ONE", sample());
+    server.import("PA_ONE", sample() + rows);
     server.import("PA_TWO", "number,account_auth_id,account_name,application_id,monthly_cost,currency\n+442079460000,MA_X,Hidden,app_x,1.00,GBP");
     server.links = {};
     for (const role of ["owner", "manager", "viewer"]) server.links[role] = server.user(role);

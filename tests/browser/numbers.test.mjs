@@ -261,3 +261,18 @@ test("all of it without a script", async () => {
   await page.reload();
   await page.locator("h1 .mark", { hasText: "done" }).waitFor();
 });
+
+test("Escape leaves the filter line as it is, and the bar of actions stays in sight on a phone", async () => {
+  const page = await signedIn(server, "manager", { viewport: { width: 375, height: 700 } });
+  await page.goto(`${BASE}/numbers?q=no:account`);
+  const found = await page.locator("#found b").textContent();
+  await page.locator("#q").focus();
+  await page.keyboard.press("Escape");
+  await page.waitForTimeout(400);
+  assert.equal(await page.locator("#q").inputValue(), "no:account", "the line says what is shown");
+  assert.equal(await page.locator("#found b").textContent(), found);
+  await page.evaluate(() => scrollTo(0, 1_000));
+  const box = await page.locator(".bulk").boundingBox();
+  assert.ok(box.y >= 0 && box.y + box.height < 200, `the bar is at ${box.y}`);
+  await page.context().close();
+});

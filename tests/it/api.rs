@@ -577,9 +577,13 @@ fn filters() {
         ("assigned=false", "efg"),
         ("assigned=", ALL),
         ("expires_before=2099-01-02T00:00:00Z", "dj"),
+        ("expires_before=2099-01-02T00:00:00.000Z", "dj"),
+        ("expires_before=2099-01-02T00:00:00.5Z", "bdj"),
         ("expires_before=2099-01-02T00:00:01Z", "bdj"),
         ("expires_before=", ALL),
         ("expires_after=2099-01-02T00:00:00Z", "i"),
+        ("expires_after=2099-01-02T00:00:00.5Z", "i"),
+        ("expires_after=2099-01-01T23:59:59.5Z", "bi"),
         ("expires_after=2000-01-01T00:00:00Z", "bdij"),
         ("expires_after=", ALL),
         ("expires_after=2098-12-31T00:00:00Z&expires_before=2099-01-02T05:30:00%2B05:30", "d"),
@@ -1755,6 +1759,21 @@ fn only_listed_origins_may_call_the_api() {
         assert!(answer.headers("vary").iter().any(|names| names.contains("origin")), "{:?}", answer.headers("vary"));
         assert_eq!(answer.header("access-control-allow-credentials"), None);
     }
+    // Every header that the description names can be read.
+    let described = ask("GET", "/openapi.json", "https://app.example", "");
+    let exposed = described.header("access-control-expose-headers").expect("a list").to_lowercase();
+    let exposed: Vec<&str> = exposed.split(", ").collect();
+    let (document, mut count) = (described.json(), 0);
+    for operations in document["paths"].as_object().expect("paths").values() {
+        let responses = operations.as_object().expect("operations").values().map(|operation| &operation["responses"]);
+        for response in responses.flat_map(|responses| responses.as_object().expect("responses").values()) {
+            for name in response["headers"].as_object().into_iter().flatten().map(|(name, _)| name.to_lowercase()) {
+                assert!(exposed.contains(&&*name), "{name}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
     let plain = server.get(GLOBAL).auth(&ONE).check(200);
     assert_eq!(plain.header("access-control-allow-origin"), None);
 }

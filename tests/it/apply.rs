@@ -205,6 +205,13 @@ fn a_file_that_the_rules_refuse_changes_nothing() {
     let begin = FILE.replace("\"IVR\"", "\"Menu\"").replace("\"Globex\"", "\"Globex Two\"");
     let wrong = [
         ("[[partner]]\nauth_id = \"PA_A\"\nname = \"Other\"\n", 1, "cannot be renamed"),
+        ("[[partner]]\nauth_id = \"PA_B\"\n", 1, "partner PA_B does not exist yet, so its entry needs a name"),
+        (
+            "[[partner]]\nauth_id = \"PA_A\"\n[[partner.account]]\nid = \"MA_9\"\n",
+            1,
+            "account MA_9 of PA_A does not exist yet, so its entry needs a name",
+        ),
+        ("[[partner]]\nauth_id = \"PA_A\"\nnome = \"A\"\n", 2, "unknown field `nome`"),
         (
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.application]]\nid = \"a\"\nname = \"A\"\n\
           destinations = [{ uri = \"sip:127.0.0.1\" }]\n",
@@ -214,7 +221,7 @@ fn a_file_that_the_rules_refuse_changes_nothing() {
         (
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.trunk]]\nid = \"a\"\nname = \"A\"\naccount = \"MA_9\"\n",
             1,
-            "trunk \"a\" of PA_B: account_auth_id is not one of yours",
+            "trunk \"a\" of PA_B: account_auth_id MA_9 is not one of yours",
         ),
         (
             "[[partner]]\nauth_id = \"PA_B\"\nname = \"B\"\n[[partner.webhook]]\nname = \"w\"\nurl = \"http://x\"\nsecret_file = \"FOLDER/w\"\n",

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::{self, Database};
 use crate::process::{self, PARTNER, Place, Server};
 use crate::until::found;
 
@@ -283,6 +284,60 @@ fn a_node_that_ends_answers_calls_for_two_seconds_and_no_options() {
     assert_eq!(process::ended(&mut server.child, Duration::from_secs(30)), Some(0));
     // Less what passed between the signal and the first question.
     assert!(asked.elapsed() >= Duration::from_millis(1_500));
+}
+
+/// The listener's own errors have the envelope of all errors, and every answer a request id.
+#[test]
+fn errors_of_the_http_face_are_errors_like_all_others() {
+    let place = Place::new();
+    let server = place.serve_with(&format!("[routing]\n{SETTINGS}"));
+    let (_, at) = faces(&server);
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    for (method, path, status, code) in [
+        ("GET", "/metrics", 404, "NOT_FOUND"),
+        ("GET", "/", 404, "NOT_FOUND"),
+        ("DELETE", "/route/+912271260008", 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/route/+912271260008", 200, ""),
+    ] {
+        let asked = ureq::http::Request::builder().method(method).uri(format!("http://{at}{path}")).body(());
+        let mut answer = agent.run(asked.expect("a request")).expect("an answer");
+        assert_eq!(answer.status(), status, "{method} {path}");
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (id, allow) = (header("x-request-id").expect("an id"), header("allow"));
+        assert_eq!(allow.as_deref(), (status == 405).then_some("GET, HEAD"), "{method} {path}");
+        assert!(id.starts_with("req_"), "{id}");
+        let body: Value = serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON");
+        if status != 200 {
+            assert_eq!((&body["status"], &body["error"]["code"]), (&json!("error"), &json!(code)), "{body}");
+            assert_eq!(body["requestId"], id, "{body}");
+            assert!(body["timestamp"].is_string() && body["error"]["message"].is_string(), "{body}");
+        }
+    }
+}
+
+/// The tag of To is the same before and after a restart, also of a node that was started
+/// before there was a partner, as another node has it that is started later.
+#[test]
+fn a_node_that_was_started_first_gives_a_call_the_tag_that_others_give_it() {
+    let database = Database::empty();
+    let file = database.write("rollcall.toml", &format!("[routing]\n{SETTINGS}"));
+    let flags = ["--config", file.to_str().expect("UTF-8")];
+    let mut server = harness::Server::start(database, &flags);
+    let socket = socket();
+    let tag = |server: &harness::Server| {
+        let (sip, _) = faces_of(|| server.log());
+        let answer = ask(&socket, sip, &request("INVITE", "+912271260000", "call"));
+        let tag = header(&answer, "To").and_then(|to| to.split(";tag=").nth(1));
+        tag.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    let alone = tag(&server);
+    assert_eq!(tag(&server), alone);
+    server.database.partner("PA_FIRST", "First", &[]);
+    let with_partner = || Some(tag(&server)).filter(|now| *now != alone);
+    let first = found(Duration::from_secs(20), || "the tag is still that of no partner".to_owned(), with_partner);
+    server.database.partner("PA_SECOND", "Second", &[]);
+    server.kill_and_start(&flags);
+    assert_eq!(tag(&server), first);
 }
 
 #[test]

@@ -553,6 +553,31 @@ fn a_closed_stderr_is_no_failure() {
 }
 
 #[test]
+fn a_log_filter_of_the_environment_is_refused_as_one_of_the_settings() {
+    let database = Database::sample();
+    for (text, wrong) in [
+        ("foo", "foo"),
+        ("error,foo", "foo"),
+        ("info,rollcall::store=loud", "rollcall::store=loud"),
+        ("info[request{id}]=debug", "info[request{id}]=debug"),
+    ] {
+        let with = |args: &[&str]| {
+            let mut command = database.command(args);
+            command.env("RUST_LOG", text);
+            run(command, "")
+        };
+        for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["demo", "--listen", "127.0.0.1:0"]] {
+            let ran = with(command).check(78);
+            assert!(ran.stderr.contains("RUST_LOG") && ran.stderr.contains(wrong), "{text}: {}", ran.stderr);
+        }
+        let said = with(&["doctor"]).stdout;
+        assert!(said.contains("RUST_LOG") && said.contains(wrong), "{text}: {said}");
+        // What keeps no log goes on.
+        with(&["partner", "list"]).done();
+    }
+}
+
+#[test]
 fn a_server_outlives_the_reader_of_its_log() {
     let database = Database::sample();
     let mut command = database.command(&["serve", "--listen", "127.0.0.1:0"]);
@@ -708,6 +733,43 @@ fn rejected_rows_come_back_corrected() {
 }
 
 #[test]
+fn rejected_rows_may_take_the_place_of_the_file_and_never_of_the_database() {
+    let database = Database::sample();
+    let rows = "number,region\n+442079460201,London\n12,Bath\n";
+    let file = database.write("rows.csv", rows);
+    let file_arg = file.to_str().expect("a path");
+    let import = |more: &[&str], rejects: &str| {
+        let args = ["import", file_arg, "--partner", "PA_ONE", "--on-error", "skip", "--rejects", rejects];
+        database.run(&[&args[..], more].concat())
+    };
+    // A file that cannot be made is said before anything is written.
+    let version = database.run(&["partner", "list", "--json"]).done().stdout;
+    let folder = database.file("no folder");
+    for bad in [folder.join("x.csv"), database.file(""), database.file("rollcall.db")] {
+        let ran = import(&[], bad.to_str().expect("a path"));
+        assert!([1, 2].contains(&ran.code), "{bad:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(bad.to_str().expect("a path").trim_end_matches('/')), "{bad:?}: {}", ran.stderr);
+        assert_eq!(database.run(&["partner", "list", "--json"]).done().stdout, version, "{bad:?}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), rows);
+    let report = import(&["--dry-run", "--json"], file_arg).check(3).json();
+    assert_eq!((&report["imported"], &report["rejected"]), (&json!(1), &json!(1)));
+    assert_eq!(std::fs::read_to_string(&file).expect("the rejected rows"), "number,region\n12,Bath\n");
+    std::fs::write(&file, rows).expect("written");
+    let report = import(&["--json"], file_arg).check(3).json();
+    assert_eq!((&report["imported"], &report["rejected"]), (&json!(1), &json!(1)));
+    assert_eq!(std::fs::read_to_string(&file).expect("the rejected rows"), "number,region\n12,Bath\n");
+    // None is rejected: the file stays.
+    let good = "number,region\n+442079460201,London\n";
+    std::fs::write(&file, good).expect("written");
+    import(&[], file_arg).done();
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), good);
+    let left = std::fs::read_dir(database.file("")).expect("a folder").filter_map(Result::ok);
+    let left: Vec<_> = left.filter(|one| one.file_name().to_string_lossy().contains("rejects")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn an_export_imports_to_the_same_export() {
     let database = Database::sample();
     for partner in ["PA_ONE", "PA_TWO", "PA_SEED"] {
@@ -817,4 +879,192 @@ fn a_partner_is_named_by_flag_by_environment_or_by_being_the_only_one() {
     alone.partner("PA_ONLY", "Only", &[]);
     alone.import("PA_ONLY", "number\n+442079460201\n");
     commands.iter().for_each(|args| assert!([0, 3].contains(&alone.run(args).code), "{args:?}"));
+}
+
+// Amounts, dry runs and refusals.
+
+/// A partner with a customer that holds two numbers, and one number in stock.
+fn small() -> Database {
+    let database = Database::empty();
+    for args in [
+        &["partner", "create", "--auth-id", "PA_X", "--name", "X"][..],
+        &["account", "create", "--auth-id", "MA_1", "--name", "One"],
+        &["application", "create", "app_1", "--name", "A"],
+        &["trunk", "create", "trunk_1", "--name", "T"],
+        &["number", "add", "+912271264200", "--to", "+912271264202", "--monthly-cost", "500", "--currency", "INR"],
+        &["number", "assign", "+912271264200", "--account", "MA_1"],
+        &["number", "assign", "+912271264201", "--account", "MA_1"],
+    ] {
+        database.run(args).done();
+    }
+    database
+}
+
+#[test]
+fn an_amount_is_printed_with_the_currency_s_own_decimals() {
+    let database = small();
+    for (amount, currency, printed) in [
+        ("500", "INR", "500.00"),
+        ("9007199254740993.01", "INR", "9007199254740993.01"),
+        ("1.25", "KWD", "1.250"),
+        ("9007199254740993", "JPY", "9007199254740993"),
+    ] {
+        let number = "+912271264202";
+        let cost =
+            database.run(&["number", "cost", number, "--monthly-cost", amount, "--currency", currency, "--json"]);
+        let show = database.run(&["number", "show", number, "--json"]);
+        let list = database.run(&["number", "list", "--search", number, "--json"]);
+        for ran in [cost, show, list] {
+            let expected = format!("\"monthly_cost\":{printed},\"currency\":\"{currency}\"");
+            assert!(ran.stdout.contains(&expected), "{expected} in {}", ran.stdout);
+        }
+    }
+}
+
+/// Every command with `--dry-run`: what it prints is not taken for the real thing.
+#[test]
+fn a_dry_run_says_so_in_its_json() {
+    let database = small();
+    let rows = database.write("rows.csv", "number,monthly_cost,currency\n+912271264209,5,INR\n");
+    let file = database.write("apply.toml", "[[partner]]\nauth_id = \"PA_X\"\nsuspended = true\n");
+    let (rows, file) = (rows.to_str().expect("a path"), file.to_str().expect("a path"));
+    let job = database.run(&["job", "create", "--verb", "suspend", "--all", "--preview", "--json"]).done().json();
+    assert_eq!(job["dry_run"], true);
+    let job = job["id"].as_str().expect("an id").to_owned();
+    let before = database.export("PA_X");
+    let (held, stock) = ("+912271264200", "+912271264202");
+    for args in [
+        &["number", "add", "+912271264203", "--monthly-cost", "5", "--currency", "INR"][..],
+        &["number", "add", "+912271264203..205", "--monthly-cost", "5", "--currency", "INR"],
+        &["number", "assign", stock, "--account", "MA_1"],
+        &["number", "release", held],
+        &["number", "suspend", held],
+        &["number", "resume", held],
+        &["number", "route", held, "--application", "app_1"],
+        &["number", "renew", held, "--never"],
+        &["number", "reserve", stock, "--account", "MA_1", "--until", "2099-01-01T00:00:00Z"],
+        &["number", "unreserve", stock],
+        &["number", "retire", stock],
+        &["number", "tag", held, "--add", "vip"],
+        &["number", "cost", held, "--monthly-cost", "7", "--currency", "INR"],
+        &["account", "create", "--auth-id", "MA_2", "--name", "Two"],
+        &["account", "rename", "--auth-id", "MA_1", "--name", "Uno"],
+        &["account", "archive", "--auth-id", "MA_1"],
+        &["account", "restore", "--auth-id", "MA_1"],
+        &["application", "create", "app_2", "--name", "B"],
+        &["application", "rename", "app_1", "--name", "B"],
+        &["application", "archive", "app_1"],
+        &["application", "restore", "app_1"],
+        &["application", "destination", "add", "app_1", "sip:pbx.example.com"],
+        &["trunk", "create", "trunk_2", "--name", "B"],
+        &["trunk", "rename", "trunk_1", "--name", "B"],
+        &["trunk", "archive", "trunk_1"],
+        &["undo", "7"],
+        &["job", "run", &job],
+        &["job", "cancel", &job],
+        &["import", rows],
+        &["apply", file],
+    ] {
+        let ran = database.run(&[args, &["--dry-run", "--json"]].concat());
+        assert!(matches!(ran.code, 0 | 3), "{args:?}: {ran:?}");
+        assert_eq!(ran.json()["dry_run"], true, "{args:?}: {}", ran.stdout);
+    }
+    assert_eq!(database.export("PA_X"), before);
+    let real = database.run(&["number", "suspend", held, "--json"]).done().json();
+    assert!(real["dry_run"].is_null(), "{real}");
+}
+
+#[test]
+fn archiving_an_account_says_how_many_numbers_it_releases() {
+    let database = small();
+    let archive = |flags: &[&str]| database.run(&[&["account", "archive", "--auth-id", "MA_1"], flags].concat());
+    let shown = archive(&["--dry-run", "--json"]).done().json();
+    assert_eq!((&shown["releases"], &shown["auth_id"]), (&json!(2), &json!("MA_1")));
+    assert!(archive(&["--dry-run"]).done().stdout.contains("2 numbers would be released"));
+    assert!(archive(&[]).check(2).stderr.contains("release its 2 numbers"));
+    assert!(archive(&["--yes"]).done().stdout.contains("2 numbers were released"));
+}
+
+#[test]
+fn a_refusal_names_options_with_their_values() {
+    let database = small();
+    database.run(&["application", "archive", "app_1"]).done();
+    database.run(&["number", "release", "+912271264200"]).check(2);
+    database.run(&["number", "release", "+912271264200", "--yes"]).done();
+    let (held, stock) = ("+912271264201", "+912271264202");
+    let long = "x".repeat(201);
+    let tags: Vec<String> = (0..51).map(|at| format!("--tag=t{at}")).collect();
+    let add = ["number", "add", "+912271264203", "--monthly-cost", "5", "--currency", "INR"];
+    let add_tags = [&add[..], &tags.iter().map(String::as_str).collect::<Vec<_>>()].concat();
+    let with = |flags: &[&'static str]| [&add[..], flags].concat();
+    for (args, code, expected) in [
+        (vec!["number", "release", held, "--yes"], 1, "release it with --confirm-last if"),
+        (
+            vec!["number", "assign", stock, "--account", "MA_1", "--application", "app_1"],
+            1,
+            "--application app_1 is archived",
+        ),
+        (
+            vec!["number", "assign", held, "--account", "MA_1", "--monthly-cost", "7", "--currency", "INR"],
+            1,
+            "change it with cost, route or renew",
+        ),
+        (
+            vec!["account", "create", "--auth-id", "NULL", "--name", "N"],
+            1,
+            "--auth-id NULL is a word for nothing; choose",
+        ),
+        (vec!["number", "renew", held, "--expires-at", "9999-12-31T00:00:00Z"], 2, "give --never instead"),
+        (
+            vec!["number", "reserve", stock, "--account", "MA_1", "--until", "9999-12-31T00:00:00Z"],
+            2,
+            "must be earlier than 9999-12-31",
+        ),
+        (
+            vec!["number", "routing", held, "--as-of", "2099-01-01T00:00:00Z"],
+            1,
+            "--as-of 2099-01-01T00:00:00Z must not be",
+        ),
+        (
+            vec!["webhook", "create", "--name", "w", "--url", "https://x.example.com/", "--event", "nope"],
+            2,
+            "--event nope is not a kind",
+        ),
+        (vec!["schedule", "create", "--name", "s", "--to", "nope"], 1, "--to nope must be"),
+        (
+            vec!["job", "create", "--verb", "suspend", "--filter", "status=active", "--filter", "status=suspended"],
+            2,
+            "status=active,suspended",
+        ),
+        (vec!["job", "create", "--verb", "renew", "--param", "months=x", "--all"], 2, "--param months"),
+        (vec!["partner", "list", "--database", "none.db"], 2, "\"none.db\" is not a database"),
+        (vec!["restore", "nowhere.db"], 1, "there is no backup at nowhere.db"),
+        (vec!["check", "--idle-for", "5d"], 2, "add --check idle"),
+        (vec!["check", "--check", "expired", "--within", "5d"], 2, "add --check expiring"),
+        (with(&["--region", "a\nb\u{1b}[31m"]), 2, "without control characters"),
+        (with(&["--region", "NULL"]), 1, "--region NULL is a word for nothing"),
+        (with(&["--tag", "n/a"]), 1, "--tag n/a is a word for nothing"),
+        (add_tags, 1, "must be at most 50 tags"),
+        (vec!["number", "tag", held, "--add", "NULL"], 1, "--add NULL is a word for nothing"),
+    ] {
+        let ran = database.run(&args).check(code);
+        assert!(ran.stderr.contains(expected), "{args:?}: {}", ran.stderr);
+    }
+    database.run(&[&add[..], &["--region", &long]].concat()).check(2);
+    // Likely mistakes are said where the number is accepted.
+    let odd = database.run(&["number", "add", "+912271264999999", "--monthly-cost", "5", "--currency", "INR"]).done();
+    assert!(odd.stderr.contains("caution: +912271264999999 is not valid by the numbering plan"), "{}", odd.stderr);
+}
+
+#[test]
+fn the_last_page_names_no_next_one() {
+    let database = small();
+    let page = |page: &str| database.run(&["number", "list", "--limit", "2", "--page", page]).done();
+    for (number, expected) in [
+        ("1", "2 of 3 numbers; --page 2 shows the next"),
+        ("2", "1 of 3 numbers; this is the last page"),
+        ("3", "--page 3 is beyond the last page, which is 2"),
+    ] {
+        assert!(page(number).stderr.contains(expected), "{number}: {}", page(number).stderr);
+    }
 }

@@ -56,6 +56,7 @@ fn answers_are_compressed_when_asked_for_and_the_same_otherwise() {
             let head = server.request("HEAD", path).auth(&key).header("Accept", accept);
             let head = head.header("Accept-Encoding", "gzip").check(200);
             assert_eq!((head.header("etag"), head.header("content-encoding")), (Some(own), Some("gzip")), "{path}");
+            assert_eq!(head.header("content-length"), None, "{path}: the compressed length is not known");
         }
     }
     // Short ones gain nothing.

@@ -363,3 +363,209 @@ fn an_address_to_go_back_to_is_an_address() {
     let seconds: u64 = held.expect("a 429 that says when to come again").parse().expect("seconds");
     assert!((1..=60).contains(&seconds));
 }
+
+/// Every page, and every file: a word that is passed over would show what nobody
+/// asked for.
+#[test]
+fn a_word_that_a_page_does_not_read_is_an_error() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let mut asked = 0;
+    for path in addresses().0 {
+        // Assets have the build in their address; nothing is at the last one; and `/` is
+        // below the partner's pages for `Pages`.
+        if (path.contains('.') && !path.contains('{')) || path.contains("{*") || path == "/" {
+            continue;
+        }
+        let answer = pages.get(&format!("{}?foo=1", filled(path))).check(422);
+        assert!(said(answer.text()).contains("foo is no word of this address"), "{path}: {}", said(answer.text()));
+        assert!(answer.text().contains("Show the page without it"), "{path} leads nowhere");
+        asked += 1;
+    }
+    assert!(asked > 35, "{asked}");
+    for (path, expected) in [
+        ("/numbers?regoin=London", "Did you mean region?"),
+        ("/numbers?after=", "after is no word"),
+        ("/numbers?per_page=0", "per_page must be a whole number from 1 to 100"),
+        ("/numbers?per_page=x", "per_page must be"),
+        ("/numbers?page=0", "page must be a whole number from 1"),
+        ("/numbers?q=a&q=b", "q is given twice"),
+        ("/numbers/export?regoin=London", "Did you mean region?"),
+        ("/numbers/+442079460001?do=renw", "Did you mean renew?"),
+        ("/changes?what=foo", "what is no word"),
+        ("/changes?number=unknown", "number is no word"),
+        ("/changes?before=x", "before must be"),
+        ("/checks?within=abc", "within is no word"),
+        ("/checks?page=two", "page must be"),
+        ("/costs/trend?account=nope", "account is no word"),
+        ("/jobs?state=foo", "state is no word"),
+        ("/jobs/job_1/rows.csv?result=foo", "foo is no result of a row"),
+        ("/customers?archived=yes", "yes is no value of archived"),
+    ] {
+        let answer = pages.get(path).check(422);
+        assert!(said(answer.text()).contains(expected), "{path}: {}", said(answer.text()));
+        assert!(!answer.text().contains("name=\"verb\"") && answer.header("set-cookie").is_none(), "{path}");
+    }
+    // The filters of the API are read; what they do not take shows no rows.
+    for (path, count) in [
+        ("/numbers?expires_before=2020-01-01T00:00:00Z", 0),
+        ("/numbers?assigned=true", 1),
+        ("/numbers?routed=false&sort=-monthly_cost", 8),
+        ("/numbers?page=99999", 9),
+    ] {
+        let page = pages.page(path);
+        assert_eq!(page.matches("data-copy=\"+44").count(), count, "{path}");
+    }
+    for path in ["/numbers?sort=foo", "/numbers?expires_after=soon", "/numbers?routed=maybe"] {
+        let page = pages.page(path);
+        assert!(page.contains("No rows are shown") && !page.contains("name=\"verb\""), "{path}");
+        pages.get(&path.replace("numbers?", "numbers/export?")).check(422);
+    }
+    let file = pages.get("/numbers/export?assigned=true").check(200);
+    assert_eq!(file.text().lines().count(), 2, "{}", file.text());
+}
+
+#[test]
+fn a_form_that_comes_without_a_session_is_said_to_be_lost() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    for posted in addresses().1.iter().filter(|posted| posted.guard != Guard::Anybody) {
+        let answer = raw(&server, "", &filled(posted.path), FORM, "name=x").check(303);
+        let to = answer.header("location").expect("a way").to_owned();
+        let query = to.strip_prefix("/console/sign-in?").unwrap_or_else(|| panic!("{}: {to}", posted.path));
+        let words: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let page = filled(posted.page);
+        assert_eq!(words, [("form".into(), "lost".into()), ("back".into(), page)], "POST {}", posted.path);
+    }
+    let sign_in = |path: &str| {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address());
+        server.send("GET", text.as_bytes()).check(200).text().to_owned()
+    };
+    let page = sign_in("/console/sign-in?form=lost&back=%2Fconsole%2Fme");
+    assert!(page.contains("the form was not sent. Nothing was changed."), "{page}");
+    assert!(page.contains("name=\"back\" value=\"/console/me\""), "{page}");
+    assert!(!sign_in("/console/sign-in?back=%2Fconsole%2Fme").contains("was not sent"));
+    assert!(sign_in("/console/sign-in?back=https%3A%2F%2Fevil.example").contains("name=\"back\" value=\"/console\""));
+    // Somebody who signed in elsewhere meanwhile goes on.
+    let answer = pages.get("/console/sign-in?form=lost&back=%2Fconsole%2Fme").check(303);
+    assert_eq!(answer.header("location"), Some("/console/me"));
+}
+
+/// The hidden version of the form that is sent to an address that ends so.
+fn version_of(html: &str, action: &str) -> String {
+    let form = html.split(&format!("{action}\"")).nth(1).unwrap_or_else(|| panic!("no form of {action}: {html}"));
+    let field = form.split("name=\"version\" value=\"").nth(1).expect("a version");
+    field.split('"').next().expect("its end").to_owned()
+}
+
+/// Two tabs: the second one's form is refused, mended and sent again. It must not undo
+/// what the first one did meanwhile.
+#[test]
+fn a_refused_form_keeps_the_version_that_it_was_sent_with() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    pages.done("/trunks", &[("id", "trunk_2"), ("name", "Second")]);
+    let weekly = [("rhythm", "mon"), ("time", "09:00"), ("zone", "UTC"), ("within", "14d")];
+    pages.done("/checks/schedules", &[&weekly[..], &[("name", "Weekly")]].concat());
+    let list = pages.page("/checks/schedules");
+    let id = list.split("\">Weekly<").next().and_then(|rest| rest.rsplit("/checks/schedules/").next());
+    let schedule = format!("/checks/schedules/{}", id.expect("its id"));
+    let quarantine = [("days", "30"), ("countries", "")];
+    // Page, form, the first tab's fields, the second's that are refused, and mended.
+    type Fields<'a> = Vec<(&'a str, &'a str)>;
+    let cases: [(&str, String, Fields<'_>, Fields<'_>, Fields<'_>); 4] = [
+        (
+            "/numbers/+442079460001",
+            "/numbers/+442079460001/route".into(),
+            vec![("application_id", "app_1"), ("trunk_id", "trunk_2")],
+            vec![("application_id", "nowhere"), ("trunk_id", "trunk_1")],
+            vec![("application_id", "app_1"), ("trunk_id", "trunk_1")],
+        ),
+        (
+            &schedule,
+            format!("{schedule}/edit"),
+            [&weekly[..], &[("name", "First tab")]].concat(),
+            [&weekly[..], &[("name", "")]].concat(),
+            [&weekly[..], &[("name", "Second tab")]].concat(),
+        ),
+        (
+            "/settings",
+            "/settings/quarantine".into(),
+            vec![("days", "60"), ("countries", "")],
+            vec![("days", "many"), ("countries", "")],
+            quarantine.to_vec(),
+        ),
+        (
+            "/customers/MA_1",
+            "/customers/MA_1/rename".into(),
+            vec![("name", "First Tab")],
+            vec![("name", "")],
+            vec![("name", "Second Tab")],
+        ),
+    ];
+    for (page, form, first, wrong, mended) in &cases {
+        let old = version_of(&pages.page(page), form);
+        pages.done(form, &[&first[..], &[("version", &old)]].concat());
+        let refused = pages.refused(form, &[&wrong[..], &[("version", &old)]].concat());
+        assert_eq!(version_of(refused.text(), form), old, "{form} takes the version of a change that nobody told of");
+        let told = pages.refused(form, &[&mended[..], &[("version", &old)]].concat());
+        assert!(said(told.text()).contains("was changed"), "{form}: {}", said(told.text()));
+        // Once it is told, the form may be sent again.
+        let new = version_of(told.text(), form);
+        assert_ne!(new, old, "{form}");
+        pages.done(form, &[&mended[..], &[("version", &new)]].concat());
+    }
+}
+
+#[test]
+fn a_wrong_code_leaves_the_secret_of_an_authenticator() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    let secret = |html: &str| {
+        let rest = html.split("id=\"secret\">").nth(1).unwrap_or_else(|| panic!("no secret: {html}"));
+        rest.split('<').next().expect("its end").to_owned()
+    };
+    let offered = secret(pages.post("/console/me/totp/begin", &[]).check(200).text());
+    let refused = pages.refused("/console/me/totp", &[("code", "12")]);
+    assert_eq!(secret(refused.text()), offered);
+    assert!(refused.text().contains("id=\"wrong-code\""), "the field is not marked: {}", refused.text());
+}
+
+#[test]
+fn a_view_replaces_no_other_without_a_word() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "UTC");
+    pages.done("/numbers/views/save", &[("name", "Mine"), ("q", "country:GB")]);
+    let refused = pages.refused("/numbers/views/save", &[("name", "mine"), ("q", "no:account")]);
+    assert!(said(refused.text()).contains("There is a view Mine already"), "{}", said(refused.text()));
+    assert!(refused.text().contains("name=\"replace\"") && refused.text().contains("value=\"mine\""));
+    assert!(pages.page("/numbers").contains("q=country%3AGB\">Mine"), "it is as it was");
+    pages.done("/numbers/views/save", &[("name", "Mine"), ("q", "no:account"), ("replace", "1")]);
+    assert!(pages.page("/numbers").contains("q=no%3Aaccount\""));
+    let refused = pages.refused("/numbers/views/save", &[("name", "unrouted"), ("q", "country:GB")]);
+    assert!(said(refused.text()).contains("Unrouted is a tab"), "{}", said(refused.text()));
+    assert!(!refused.text().contains("name=\"replace\""));
+}
+
+#[test]
+fn a_refusal_marks_its_field_and_has_the_words_of_the_console() {
+    let server = Server::start(database(), &[]);
+    let pages = Pages::owner(&server, "PA_D", "Asia/Kolkata");
+    for (path, id) in [("/customers", ".."), ("/applications", ".."), ("/trunks", ".")] {
+        let answer = pages.refused(path, &[("id", id), ("name", "Dots")]);
+        assert!(answer.text().contains("id=\"wrong-id\""), "{path}: {}", said(answer.text()));
+    }
+    let answer = pages.refused("/numbers/+442079460001/renew", &[("renew_by", "day"), ("expires_at", "2020-01-01")]);
+    let text = plain(answer.text());
+    assert!(!text.contains("Z)") && !said(answer.text()).contains("expires_at"), "{}", said(answer.text()));
+    let bulk = [("verb", "renew"), ("renew_by", "day"), ("expires_at", "2020-01-01"), ("n", "+442079460001")];
+    let (preview, _) = pages.done("/numbers/bulk/preview", &bulk);
+    let says = || {
+        let page = plain(&pages.page(&preview));
+        page.contains("the expiry must not be before now (") && !page.contains("Z)")
+    };
+    until(CACHED, || format!("the preview says {}", plain(&pages.page(&preview))), says);
+    // What was chosen stays chosen where nothing was selected.
+    let answer = pages.refused("/numbers/bulk", &[("verb", "cost"), ("q", "")]);
+    assert!(answer.text().contains("<option value=\"cost\" selected>"), "{}", answer.text());
+}

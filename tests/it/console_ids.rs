@@ -289,7 +289,7 @@ fn one_id(world: &World, pages: &Pages<'_>, at: usize, id: &str) {
     let csv = pages.get(&format!("/numbers/export?q={}", encoded(&line))).check(200);
     assert_eq!(csv.text().lines().count(), 5, "{}", csv.text());
     let view = format!("View {}", at % 10);
-    pages.done("/numbers/views/save", &[("name", &view), ("q", &line)]);
+    pages.done("/numbers/views/save", &[("name", &view), ("q", &line), ("replace", "1")]);
     let views = pages.page("/numbers");
     let saved = attributes(&views, "href").into_iter().find(|href| href.ends_with(&encoded(&line)));
     assert!(pages.page(&saved.expect("the view is a tab")).contains("<b>4 numbers</b>"));

@@ -208,14 +208,11 @@ fn the_size_of_a_page_is_obeyed_kept_and_limited() {
     let server = Server::start(database, &[]);
     let pages = Pages::owner(&server, "PA_L", "UTC");
     let rows = |page: &str| page.split("data-copy=").count() - 1;
-    for (query, expected) in [
-        ("", 50),
-        ("?per_page=25", 25),
-        ("?per_page=100", 100),
-        ("?per_page=5000", 100),
-        ("?per_page=0", 1),
-        ("?per_page=x", 50),
-    ] {
+    for query in ["?per_page=5000", "?per_page=0", "?per_page=x"] {
+        let answer = pages.get(&format!("/numbers{query}")).check(422);
+        assert!(answer.text().contains("a whole number from 1 to 100") && answer.header("set-cookie").is_none());
+    }
+    for (query, expected) in [("", 50), ("?per_page=25", 25), ("?per_page=100", 100), ("?per_page=1", 1)] {
         let page = pages.page(&format!("/numbers{query}"));
         assert_eq!(rows(&page), expected, "{query}");
         assert!(page.len() < 100_000, "{query}: {} bytes", page.len());

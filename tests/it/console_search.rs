@@ -71,6 +71,7 @@ fn the_filter_line_finds_names_lists_and_national_forms() {
         ("Twin", "MA_3"),
         ("Suport", "application:app_3"),
         ("+912271264217, 12", "12 is no whole number"),
+        ("+912271264217, 12345678901234567890", "12345678901234567890 is no whole number"),
         ("account:Globex", "Did you mean Globex Field Services (MA_1)?"),
         ("0207946, Globex", "is in no number"),
     ] {
@@ -83,6 +84,8 @@ fn the_filter_line_finds_names_lists_and_national_forms() {
         ("tag:suport", "no number has this tag. Did you mean"),
         ("+912271264217, +12125559999", "+12125559999 is not in the inventory"),
         ("+12125559998, +12125559999", "are not in the inventory"),
+        ("+912271264217, 022 7126 9999", "022 7126 9999 is not in the inventory"),
+        ("+12125559998, 020 7946 9999", "+12125559998, 020 7946 9999 are not in the inventory"),
     ] {
         let page = plain(&line(&pages, text)).replace("</code>", "");
         assert!(page.contains(words), "{text}: {page}");

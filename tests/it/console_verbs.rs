@@ -90,17 +90,23 @@ fn views_are_few_and_named_once() {
         views.into_iter().map(|view| format!("{}={}", view.name, view.line)).collect::<Vec<_>>()
     };
     assert!(names().is_empty());
-    let save = |name: &str, line: &str| desk.service.view_save(desk.key, name, line);
+    let save = |name: &str, line: &str| desk.service.view_save(desk.key, name, line, false);
     save("b", "country:IN").expect("saved");
     save("A", "no:account").expect("saved");
-    save("b", "country:US").expect("saved again");
+    // Views are shared: one is replaced only where that is meant.
+    for name in ["b", "B"] {
+        let refused = save(name, "country:US").expect_err("it would replace another");
+        assert!(matches!(&refused, ServiceError::Exists { id, .. } if id == "b"), "{refused:?}");
+    }
+    save("b", "country:IN").expect("as it is");
+    desk.service.view_save(desk.key, "b", "country:US", true).expect("replaced");
     assert_eq!(names(), ["A=no:account", "b=country:US"]);
     for name in ["", "a\nb", &"x".repeat(41)] {
         save(name, "1").expect_err("no name");
     }
     (2..VIEWS_MAX).for_each(|at| save(&format!("v{at}"), "1").expect("saved"));
     save("one more", "1").expect_err("too many");
-    save("b", "2").expect("in its own place");
+    desk.service.view_save(desk.key, "b", "2", true).expect("in its own place");
     desk.service.view_remove(desk.key, "b").expect("removed");
     desk.service.view_remove(desk.key, "b").expect("removed already");
     assert_eq!(names().len(), VIEWS_MAX - 1);

@@ -14,7 +14,8 @@ use rollcall::store::{LogEntry, Replayed, Store, WriteTarget};
 use serde_json::{Value, json};
 
 use crate::fixture;
-use crate::harness::{Answer, Key, ONE, Ran, SEED, Server, TWO, keys, run};
+use crate::harness::{Answer, Database, Key, ONE, Ran, SEED, Server, TWO, keys, run};
+use crate::pages::Pages;
 
 const COSTS: &str = "/api/v1/partner/costs";
 
@@ -701,6 +702,17 @@ fn rental_and_calls_are_one_invoice() {
         assert!(ran.stderr.contains("8 call records: 1 repeated, 1 outside 2026-03"), "{name}: {}", ran.stderr);
         assert!(ran.stderr.contains("1 calls (0.5 EUR) are on no invoice"), "{name}: {}", ran.stderr);
     }
+    // A record that is understood in part is on no invoice, and says where it is.
+    let another = calls()[0].replace("0.001", "0.009");
+    let sideways = calls()[1].replace("\"inbound\"", "\"outbound-api\"").replace("000000000002", "000000000009");
+    let file = past.file("wrong.ndjson", format!("{lines}\n{another}\n{sideways}\n"));
+    let said =
+        ["line 9: its uuid is that of line 1, which says something else", "line 10: call_direction \"outbound-api\""];
+    for (mode, code) in [("abort", 1), ("skip", 3)] {
+        let ran = past.run(&["invoice", "--month", "2026-03", "--cdrs", &file, "--on-error", mode]).check(code);
+        assert!(said.iter().all(|said| ran.stderr.contains(said)), "{mode}: {}", ran.stderr);
+        assert_eq!(short(&ran.stdout), if code == 3 { INVOICES } else { "" }, "{mode}");
+    }
     let only =
         past.run(&["invoice", "--month", "2026-03", "--cdrs", &past.file("page.json", &good), "--account", "MA_2"]);
     assert_eq!(only.done().stdout.lines().count(), 6);
@@ -876,7 +888,7 @@ fn many_records_take_little_time_and_memory() {
         text.push('\n');
         // Every tenth again, at once or much later.
         if id % 10 == 0 {
-            text.push_str(&record(id / 2 * 2, &start, id % 2 == 0, A, "0.0001"));
+            text.push_str(&record(id, &start, id % 2 == 0, if id % 3 == 0 { A } else { B }, "0.0001"));
             text.push('\n');
         }
     }
@@ -897,4 +909,51 @@ fn many_records_take_little_time_and_memory() {
     let attributed: u64 = by_account.values().sum();
     let lost = ran.json()["unattributed"][0]["calls"].as_u64().unwrap_or_default();
     assert_eq!(attributed + lost + meta["outside"].as_u64().expect("a count"), RECORDS);
+}
+
+/// Two of the largest amounts are more than an amount can be. Their sum is exact wherever
+/// one is shown, before and after a change.
+#[test]
+fn sums_beyond_the_largest_amount_are_exact_everywhere() {
+    const LARGEST: &str = "92233720368547758.07";
+    const SUM: &str = "184467440737095516.14";
+    const READABLE: &str = "184,467,440,737,095,516.14";
+    let database = Database::sample();
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let numbers = ["+912271268801", "+912271268802"];
+    let rows = |cost: &str| {
+        let rows = numbers.map(|number| format!("{number},MA_BIG,Big,{cost},INR\n"));
+        format!("number,account_auth_id,account_name,monthly_cost,currency\n{}", rows.concat())
+    };
+    let file = database.write("rows.csv", &rows(LARGEST));
+    let import = |more: &[&str]| {
+        let args = ["import", file.to_str().expect("a path"), "--partner", "PA_ONE"];
+        database.run(&[&args[..], more].concat()).done().stdout
+    };
+    assert!(import(&["--dry-run"]).contains(&format!("held numbers cost {SUM} INR more")));
+    assert!(import(&["--json"]).contains(&format!("\"up\":{SUM}")));
+    std::fs::write(&file, rows("0")).expect("written");
+    assert!(import(&["--dry-run", "--json"]).contains(&format!("\"down\":{SUM}")));
+
+    let server = Server::start(database, &[]);
+    let pages = Pages::owner(&server, "PA_ONE", "UTC");
+    for page in ["", "/customers", "/customers/MA_BIG"] {
+        assert!(pages.page(page).contains(READABLE), "{page}");
+    }
+    let month = Time::now().to_string()[..7].to_owned();
+    let listed = server.get(&format!("{COSTS}?month={month}&account_auth_id=MA_BIG")).auth(&ONE).check(200);
+    assert!(listed.text().contains(&format!("\"total\":{SUM}")), "{}", listed.text());
+    let body = json!({
+        "verb": "cost", "numbers": numbers, "params": { "monthly_cost": 0, "currency": "INR" }, "preview": true,
+    });
+    let job = server.request("POST", "/api/v1/manage/jobs").auth(&key).json(&body).send().check(201).json();
+    let id = job["data"]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/v1/manage/jobs/{id}");
+    server.within(std::time::Duration::from_secs(20), |server| {
+        server.get(&path).auth(&key).send().json()["data"]["state"] == "previewed"
+    });
+    let said = server.get(&path).auth(&key).check(200);
+    assert!(said.text().contains(&format!("\"INR\":-{SUM}")), "{}", said.text());
+    let shown = server.database.run(&["job", "show", &id, "--partner", "PA_ONE"]).done().stdout;
+    assert!(shown.contains(&format!("-{SUM} INR a month")), "{shown}");
 }

@@ -236,3 +236,19 @@ impl Drop for Listening {
         let _ = self.child.wait();
     }
 }
+
+#[test]
+fn a_database_that_this_user_may_not_write_is_an_error_and_stays_as_it_is() {
+    let place = Place::new();
+    if std::os::unix::fs::chown(&place.database, Some(65_534), None).is_err() {
+        crate::cluster::skipped("this user may not give files away");
+        return;
+    }
+    let (_, _) = doctor(&place, "");
+    let folder = place.database.parent().expect("a folder");
+    let before = files(folder);
+    let (ran, answer) = doctor(&place, "");
+    check(&answer, "database", "error", "belongs to the user");
+    assert_eq!(ran.code, Some(1), "{answer:#}");
+    assert_eq!(files(folder), before);
+}

@@ -700,6 +700,9 @@ fn cautions_name_line_column_value_and_reason() {
         (row("+912271264218", "MA_1,,,Trunk_1"), Some(("trunk_id", "Trunk_1", "differs from trunk_1"))),
         (row("+9991234567", ",,,"), Some(("number", "+9991234567", "is not valid by the numbering plan"))),
         (row("+91227126420099", ",,,"), Some(("number", "+91227126420099", "probably a block, which is written"))),
+        // A name without its id goes nowhere, and is said; where it is known, with the id.
+        (row("+912271264218", ",Globex,,"), Some(("account_name", "Globex", "write MA_1 in account_auth_id"))),
+        (row("+912271264218", ",Nowhere,,"), Some(("account_name", "Nowhere", "write the customer's id in"))),
         // The name of the same customer in other letters is a new name.
         (row("+912271264218", "MA_1,GLOBEX,,"), None),
     ];
@@ -809,7 +812,7 @@ fn losses_are_counted_apart_and_shown_with_names() {
         let found = [losses.route, losses.trunk, losses.expiry, losses.account, losses.tags];
         assert_eq!(&found, expected, "{cells}");
         let money = report.money.values().next().copied().unwrap_or_default();
-        assert_eq!((money.up, money.down), (*up, *down), "{cells}");
+        assert_eq!((money.up, money.down), (i128::from(*up), i128::from(*down)), "{cells}");
         let lost: Vec<&str> = report
             .changed
             .iter()

@@ -214,6 +214,75 @@ fn a_list_is_done_row_by_row_with_reasons() {
     assert_eq!(managed.rows(&job["id"], "pending").len(), 0);
 }
 
+/// Every verb on numbers that the partner does not have: a job's preview, its run and
+/// the verb on the number alone say the same.
+#[test]
+fn rows_of_absent_numbers_say_what_the_verb_says() {
+    let managed = Managed::sample();
+    let other = managed.server.database.key("PA_TWO", &["--scope", "manage"]);
+    let stock = |key: &Key, number: &str| {
+        let body = json!({ "number": number, "monthly_cost": 2, "currency": "EUR" });
+        managed.server.request("POST", NUMBERS).auth(key).json(&body).send().check(201);
+    };
+    let [retired, moved, foreign, unknown] = ["+493020000", "+493020001", "+912271264217", "+999999999999"];
+    for number in [retired, moved] {
+        stock(&managed.key, number);
+        managed.post(&format!("{NUMBERS}/{number}/retire"), json!({})).send().check(200);
+    }
+    stock(&other, moved); // Which the first partner must not learn.
+    let to = json!({ "account_auth_id": "MA_1" });
+    let later = json!({ "expires_at": "2090-01-01T00:00:00Z" });
+    let cases = [
+        ("assign", to.clone()),
+        ("transfer", to),
+        ("release", json!({})),
+        ("suspend", json!({})),
+        ("resume", json!({})),
+        ("route", json!({ "application_id": null })),
+        ("renew", later.clone()),
+        ("reserve", json!({ "account_auth_id": "MA_1", "until": later["expires_at"] })),
+        ("unreserve", json!({})),
+        ("retire", json!({})),
+        ("tags", json!({ "add": ["t"] })),
+        ("cost", json!({ "monthly_cost": 3, "currency": "EUR" })),
+    ];
+    for (verb, params) in cases {
+        let numbers = json!([retired, moved, foreign, unknown]);
+        let body = |preview: bool| json!({ "verb": verb, "params": params, "numbers": numbers, "preview": preview });
+        let preview = managed.create(body(true));
+        let run = managed.done(body(false));
+        let (preview, run) = (managed.rows(&preview["id"], ""), managed.rows(&run["id"], ""));
+        for (would, did) in preview.iter().zip(&run) {
+            let number = text(&did["number"]);
+            let alone = managed.post(&format!("{NUMBERS}/{number}/{verb}"), params.clone()).send();
+            let (result, would_result, reason) = match alone.status {
+                200 => ("unchanged", "unchanged", String::new()),
+                404 => ("failed", "would_fail", "is not one of yours".to_owned()),
+                409 => {
+                    let details = &alone.json()["error"]["details"];
+                    let (state, since) = (text(&details["state"]), text(&details["since"]));
+                    ("failed", "would_fail", format!("is {state} since {since}: bring it into stock again first"))
+                }
+                status => panic!("{verb} {number}: {status} {}", alone.text()),
+            };
+            let known = number == retired || number == moved;
+            let expected = if known && verb == "retire" {
+                200
+            } else if known {
+                409
+            } else {
+                404
+            };
+            assert_eq!(alone.status, expected, "{verb} {number}");
+            assert_eq!((text(&did["result"]), text(&would["result"])), (result, would_result), "{verb} {number}");
+            for row in [would, did] {
+                assert_eq!(row["reason"].as_str().unwrap_or_default(), reason, "{verb} {number}");
+            }
+        }
+        assert_eq!((preview.len(), run.len()), (4, 4), "{verb}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_job_is_named_with_its_place() {
     let managed = Managed::sample();
@@ -728,7 +797,7 @@ fn commands_do_jobs_with_and_without_a_server() {
     let asked = database.run(&args(&["create", "--verb", "release", "--filter", "account_auth_id=MA_3"])).check(2);
     assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
     let wrong = database.run(&args(&["create", "--verb", "assign", "--all", "--param", "account=MA_1"])).check(2);
-    assert!(wrong.stderr.contains("params.account is not known"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("--param account is not known"), "{}", wrong.stderr);
     assert_eq!(database.export("PA_ONE"), before);
 
     let server = Server::start(database, &[]);

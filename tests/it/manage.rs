@@ -360,7 +360,7 @@ fn a_transfer_is_refused_with_both_routes_and_the_last_number() {
     let ran = |flags: &[&str]| {
         database.run(&[&["number", "transfer", last, "--partner", "PA_ONE", "--account", "MA_1"], flags].concat())
     };
-    assert!(ran(&[]).check(1).stderr.contains("confirm_last"), "as the API says");
+    assert!(ran(&[]).check(1).stderr.contains("--confirm-last"), "by its option");
     let moved = ran(&["--confirm-last", "--no-application", "--json"]).done().json();
     assert_eq!((&moved["account_auth_id"], &moved["application_id"]), (&json!("MA_1"), &Value::Null));
     database.verify(Some(&managed.server.url()));
@@ -484,6 +484,131 @@ fn a_stale_tag_is_refused_and_says_what_differs() {
     write("\"nonsense\"", "suspend", json!({})).check(412);
     write("*", "suspend", json!({})).check(200);
     write(&format!("\"x\", {tag}"), "resume", json!({})).check(412);
+}
+
+#[test]
+fn a_client_that_knows_an_older_entity_changes_nothing() {
+    let managed = Managed::sample();
+    let schedule = managed.post("/api/v1/manage/schedules", json!({ "name": "S" })).check(201).json();
+    let schedule = format!("schedules/{}", schedule["data"]["id"].as_str().expect("an id"));
+    let (partner, manage) = ("/api/v1/partner", "/api/v1/manage");
+    let name = |name: &str| json!({ "name": name });
+    let to = |uri: &str| json!({ "destinations": [{ "uri": uri }] });
+    let zone = |zone: &str| json!({ "zone": zone });
+    for (read, path, first, second) in [
+        (partner, "accounts/MA_1", name("A"), name("B")),
+        (partner, "applications/app_1", to("sip:a.example"), to("sip:b-1.example")),
+        (partner, "trunks/trunk_1", to("sip:a.example"), to("sip:b-1.example")),
+        (partner, "settings/billing", zone("Asia/Tokyo"), zone("Europe/Paris")),
+        (manage, &schedule, name("A"), name("B")),
+    ] {
+        let read = || managed.get(&format!("{read}/{path}")).check(200);
+        let patch = |tag: &str, body: &Value| {
+            managed
+                .server
+                .request("PATCH", &format!("{manage}/{path}"))
+                .auth(&managed.key)
+                .header("If-Match", tag)
+                .json(body)
+        };
+        let seen = read().header("etag").expect("a tag").to_owned();
+        // What others change does not make it stale.
+        managed.verb(HELD, "tags", json!({ "add": [path] })).check(200);
+        let written = patch(&seen, &first).check(200);
+        let shown = read().json();
+        let stale = patch(&seen, &second).check(412);
+        assert_eq!(stale.code(), "PRECONDITION_FAILED", "{path}");
+        assert_eq!(read().json(), shown, "{path}: nothing was changed");
+        let tag = written.header("etag").expect("a tag").to_owned();
+        patch(&format!("W/{tag}"), &second).check(412);
+        patch(&format!("{seen}, W/{tag}"), &second).check(412);
+        patch(&format!("{seen}, {tag}"), &second).check(200);
+        patch("*", &first).check(200);
+        let tag = read().header("etag").expect("a tag").to_owned();
+        patch(&tag, &second).check(200);
+    }
+    let path = format!("{manage}/{schedule}");
+    let seen = managed.get(&path).header("etag").expect("a tag").to_owned();
+    managed.patch(&path, name("C")).check(200);
+    let remove = |tag: &str| managed.server.request("DELETE", &path).auth(&managed.key).header("If-Match", tag).send();
+    remove(&seen).check(412);
+    remove(managed.get(&path).header("etag").expect("a tag")).check(200);
+}
+
+/// No write ignores the header: where the description does not name it, it is refused.
+#[test]
+fn if_match_is_obeyed_where_it_is_described_and_refused_elsewhere() {
+    let managed = Managed::sample();
+    let document = managed.get("/openapi.json").check(200).json();
+    let (mut obeyed, mut refused) = (0, 0);
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            let mut parameters = operation["parameters"].as_array().into_iter().flatten();
+            let described = parameters.any(|one| one["name"] == "If-Match");
+            assert_eq!(described, operation["responses"].get("412").is_some(), "{method} {path}");
+            if method == "get" {
+                assert!(!described, "{path}");
+                continue;
+            }
+            let target = path.replace("{e164}", "+12025550199").replace("{version}", "2").replace(['{', '}'], "");
+            let request = managed.server.request(&method.to_uppercase(), &target).auth(&managed.key);
+            let answer = request.header("If-Match", "\"1-x\"").json(&json!({})).send();
+            let about_it = answer.status == 422 && answer.fields() == ["If-Match UNKNOWN"];
+            assert_eq!(about_it, !described, "{method} {path}: {answer:?}");
+            *(if described { &mut obeyed } else { &mut refused }) += 1;
+        }
+    }
+    assert!(obeyed >= 20 && refused >= 15, "{obeyed} {refused}");
+}
+
+#[test]
+fn what_is_wrong_is_counted_and_repeated_without_secrets() {
+    let managed = Managed::sample();
+    let wrong: Vec<String> = (0..300).map(|at| format!("bad{at}")).collect();
+    let refused = managed.post("/api/v1/manage/jobs", json!({ "verb": "suspend", "numbers": wrong })).check(422).json();
+    let (details, message) = (&refused["error"]["details"], refused["error"]["message"].as_str().expect("a message"));
+    let listed = details["errors"].as_array().expect("errors").len();
+    assert_eq!(details["more"], 300 - listed);
+    assert!(message.ends_with("; and 299 more"), "{message}");
+    let query: Vec<String> = (0..300).map(|at| format!("x{at}=1")).collect();
+    let refused = managed.get(&format!("/api/v1/partner/numbers?{}", query.join("&"))).check(422).json();
+    let message = refused["error"]["message"].as_str().expect("a message");
+    assert!(message.ends_with("; and 299 more"), "{message}");
+    let jobs = "/api/v1/manage/jobs".to_owned();
+    let verb = |verb: &str| format!("{NUMBERS}/{HELD}/{verb}");
+    let (schedules, webhooks) = ("/api/v1/manage/schedules".to_owned(), "/api/v1/manage/webhooks".to_owned());
+    for (path, body, field, value) in [
+        (verb("tags"), json!({ "add": ["ok", "a;b"] }), "add[1] INVALID", json!("a;b")),
+        (verb("renew"), json!({ "months": "1" }), "months INVALID", json!("1")),
+        (verb("release"), json!({ "confirm_last": 1 }), "confirm_last INVALID", json!("1")),
+        (verb("release"), json!({ "confirm_last": null }), "confirm_last INVALID", json!(null)),
+        (schedules, json!({ "name": "S", "within": "0d" }), "within OUT_OF_RANGE", json!("0d")),
+        (jobs, json!({ "verb": "suspend", "filter": { "status": "" } }), "filter.status INVALID", json!("")),
+        (
+            webhooks,
+            json!({ "name": "W", "url": "https://u:hunter2@x.example" }),
+            "url INVALID",
+            json!("https://…@x.example"),
+        ),
+    ] {
+        let refused = managed.post(&path, body).check(422);
+        assert_eq!(refused.fields(), [field]);
+        assert_eq!(refused.json()["error"]["details"]["errors"][0]["value"], value, "{field}");
+    }
+    for body in [
+        json!({ "answer_url": "https://user:hunter2@x.example" }),
+        json!({ "destinations": [{ "uri": "sip:alice:hunter2@x.example" }] }),
+        json!({ "destinations": [{ "uri": "https://alice:hunter2@x.example" }] }),
+    ] {
+        let refused = managed.patch("/api/v1/manage/applications/app_1", body).check(422);
+        assert!(!refused.text().contains("hunter2"), "{}", refused.text());
+    }
+    for query in ["within=3651d", "suspended_for=99999999999999999999d"] {
+        let refused = managed.get(&format!("/api/v1/partner/checks?{query}")).check(422);
+        let field = query.split('=').next().unwrap_or_default();
+        assert_eq!(refused.fields(), [format!("{field} OUT_OF_RANGE")]);
+        assert!(refused.text().contains("must be from 0s to 3650d"), "{}", refused.text());
+    }
 }
 
 #[test]

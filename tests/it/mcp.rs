@@ -121,6 +121,7 @@ fn a_tool_that_writes_shows_a_preview_first() {
         let arguments = json!({ "number": NUMBER, "application": "IVR" });
         let preview = json(&client, "number_route", arguments.clone()).await;
         assert!(preview.to_string().contains("app_1"), "{preview}");
+        assert_eq!(preview["dry_run"], true, "{preview}");
         assert_eq!((version(), shown()), (before, state.clone()));
         let mut arguments = arguments;
         arguments["preview"] = false.into();

@@ -48,6 +48,18 @@ impl Routed {
         self.server.request("POST", path).auth(&self.key).json(&body).send()
     }
 
+    /// The version of the inventory.
+    fn version(&self) -> u64 {
+        let changes = self.server.get("/api/v1/partner/changes?per_page=100").auth(&self.key).check(200).json();
+        changes["meta"]["version"].as_u64().expect("a version")
+    }
+
+    /// The destinations of what a path of the management API names.
+    fn shown(&self, path: &str) -> Value {
+        let shown = self.server.get(&path.replace("manage", "partner")).auth(&self.key).check(200).json();
+        shown["data"]["destinations"].clone()
+    }
+
     fn explain(&self, number: &str) -> Value {
         let path = format!("/api/v1/partner/numbers/{number}/routing");
         self.server.get(&path).auth(&self.key).check(200).json()["data"].clone()
@@ -97,9 +109,7 @@ fn destinations_are_given_as_a_whole_list_shown_logged_and_undone() {
     assert_eq!(named["data"]["destinations"], kept);
     let emptied = routed.patch(APPLICATION, json!({ "destinations": [], "answer_url": null })).check(200).json();
     assert_eq!((&emptied["data"]["destinations"], &emptied["data"]["answer_url"]), (&json!([]), &Value::Null));
-    let changes = routed.server.get("/api/v1/partner/changes?per_page=100").auth(&routed.key).check(200).json();
-    let version = changes["meta"]["version"].as_u64().expect("a version");
-    routed.post(&format!("/api/v1/manage/changes/{version}/undo"), json!({})).check(200);
+    routed.post(&format!("/api/v1/manage/changes/{}/undo", routed.version()), json!({})).check(200);
     let shown = routed.server.get("/api/v1/partner/applications/app_1").auth(&routed.key).check(200).json();
     assert_eq!(shown["data"]["destinations"], kept);
     // Created with them; a trunk has no answer URL.
@@ -169,6 +179,41 @@ fn the_settings_say_which_networks_and_which_are_refused() {
         (&format!("sip:{own}"), 422),
     ] {
         assert_eq!(ask(uri), status, "{uri}");
+    }
+}
+
+/// What was allowed once does not come back by an undo, whoever undoes it.
+#[test]
+fn an_undo_restores_no_destination_that_is_refused_today() {
+    let database = Arc::new(Database::sample());
+    let key = database.key("PA_ONE", &["--scope", "manage"]);
+    let mut routed = Routed { server: Server::start(database.clone(), &[]), key };
+    let list = |enabled: bool| json!({ "destinations": [{ "uri": "sip:later.example", "enabled": enabled }] });
+    let mut undone = Vec::new();
+    for path in [APPLICATION, TRUNK] {
+        for body in [list(true), list(false), json!({ "destinations": [] })] {
+            routed.patch(path, body).check(200);
+            undone.push((path, routed.version()));
+        }
+    }
+    assert_eq!(routed.server.stop(), Some(0));
+    let file = database.write("routing.toml", "[routing]\nrefused_destinations = [\"later.example\"]\n");
+    let file = file.to_str().expect("text");
+    routed.server = Server::start(database.clone(), &["--config", file]);
+    for (path, version) in undone {
+        // Back to none is the only way that is left.
+        let before = routed.shown(path);
+        let undo = format!("/api/v1/manage/changes/{version}/undo");
+        let answer = routed.post(&undo, json!({})).check(409);
+        let stays = answer.json()["error"]["message"].as_str().expect("a message").to_owned();
+        let changed_since = "was changed since";
+        let refused = stays.contains("sip:later.example") && stays.contains("refused_destinations");
+        assert!(refused || stays.contains(changed_since), "{stays}");
+        assert_eq!(routed.shown(path), before, "{path} at {version}");
+        let args = ["undo", &version.to_string(), "--partner", "PA_ONE", "--yes", "--config", file];
+        let ran = database.run(&args).check(1);
+        assert!(ran.stderr.contains("stays"), "{}", ran.stderr);
+        assert_eq!(routed.shown(path), before, "{path} at {version} by command");
     }
 }
 
@@ -518,6 +563,46 @@ fn what_has_no_destination_is_logged_as_before() {
     let old = r#"{"id":"app_1","name":"Main","created_at":"2026-01-01T00:00:00Z"}"#;
     let read: Result<rollcall::domain::Application, _> = serde_json::from_str(old);
     assert!(read.is_ok_and(|one| one.destinations.is_empty()));
+}
+
+/// The page of an application or a trunk counts the numbers whose calls use its
+/// destinations, before one is saved.
+#[test]
+fn the_console_counts_the_calls_that_a_change_is_about() {
+    let database = Database::sample();
+    let server = Server::start(database, &[]);
+    let pages = Pages::owner(&server, "PA_ONE", "UTC");
+    let check = |path: &str, calls: &str, others: &str| {
+        let page = pages.page(path);
+        let sentence = format!("routes <b>{calls}</b>; a change holds from the next call on.");
+        let not_counted = match others {
+            "" => "</p>".to_owned(),
+            others => format!(" Not counted: {others}"),
+        };
+        assert!(page.contains(&format!("{sentence}{not_counted}")), "{path} {calls} {others}: {page}");
+        page
+    };
+    let (application, trunk) = ("/applications/app_1", "/trunks/trunk_1");
+    // The trunk has the three numbers of app_1, and one without an application.
+    check(application, "3 numbers", "");
+    check(trunk, "3 numbers", "1 number (not active, without an application");
+    server.database.run(&["number", "suspend", "+919820000111", "--partner", "PA_ONE"]).done();
+    let suspended = || pages.page(application).contains("routes <b>2 numbers</b>");
+    until(Duration::from_secs(10), || "not suspended".to_owned(), suspended);
+    check(application, "2 numbers", "1 number (not active).");
+    check(trunk, "2 numbers", "2 numbers (not active");
+    // The application's destinations come first, also where they are off.
+    let uri = [("uri", "sip:ivr-1.example")];
+    let page = pages.done(&format!("{application}/destination-add"), &uri).1;
+    assert!(
+        page.contains("The application routes 2 numbers; a change holds"),
+        "in the form of the destination: {page}"
+    );
+    check(trunk, "0 numbers", "4 numbers (not active");
+    pages.done(&format!("{application}/destination-off"), &uri);
+    check(application, "2 numbers", "1 number (not active).");
+    check(trunk, "0 numbers", "4 numbers (not active");
+    assert!(pages.page(application).contains("<b>3 numbers</b> keep their route"), "counts its numbers");
 }
 
 #[test]

@@ -581,6 +581,7 @@ fn private_addresses_are_refused() {
         ("https://2130706433/", "name a host"),
         ("https://0x7f.1/", "name a host"),
         ("https://127.1/", "name a host"),
+        ("https://localhost/", "private"),
     ] {
         let answer = managed.post(WEBHOOKS, json!({ "name": "Hook", "url": url })).check(422);
         assert_eq!(answer.fields(), ["url INVALID"], "{url}");
@@ -590,7 +591,14 @@ fn private_addresses_are_refused() {
     }
     // A name is looked up when it is used.
     let receiver = Receiver::new(Manner::Status(200));
-    let (id, _) = managed.hook(&format!("https://localhost:{}/", receiver.address.port()), &["tag"]);
+    let url = format!("https://localhost:{}/", receiver.address.port());
+    let database = &managed.server.database;
+    let allowing = database.write("allowing.toml", "[webhooks]\nallow_networks = [\"127.0.0.0/8\", \"::1/128\"]\n");
+    let create =
+        ["webhook", "create", "--name", "Hook", "--event", "tag", "--json", "--partner", "PA_ONE", "--url", &url];
+    let made = database.run(&[&create[..], &["--config", allowing.to_str().expect("a path")]].concat()).done().json();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    managed.server.within(Duration::from_secs(10), |_| managed.get(&format!("{WEBHOOKS}/{id}")).status == 200);
     let tested = managed.post(&format!("{WEBHOOKS}/{id}/test"), json!({})).check(201).json()["data"].clone();
     assert_eq!(tested["state"], "failed");
     let error = tested["attempts"][0]["error"].as_str().expect("an error");

@@ -26,6 +26,9 @@ DEPENDS = {
     ("add", "MISSING"),  # both lists empty
 }
 
+# The operator's settings say which hosts may be named.
+HOSTS = ("not a public address", "private or special address", "Rollcall itself listens", "operator's own")
+
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
@@ -50,6 +53,7 @@ def refuses_nothing_that_is_allowed(context, response, case):
         if one["code"] not in ("UNKNOWN", "REPEATED", "CONFLICT")
         # What a verb takes is described with the verb.
         and not one["field"].startswith("params")
+        and not any(words in one["message"] for words in HOSTS)
         and (one["field"].split(".")[-1].split("[")[0], one["code"]) not in DEPENDS
     ]
     assert not wrong, wrong

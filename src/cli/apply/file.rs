@@ -33,8 +33,9 @@ pub struct ApplyFile {
 pub struct PartnerEntry {
     #[serde(deserialize_with = "parsed")]
     pub auth_id: PartnerId,
-    #[serde(deserialize_with = "name")]
-    pub name: Arc<str>,
+    /// Needed for a new one.
+    #[serde(default, deserialize_with = "maybe_name")]
+    pub name: Option<Arc<str>>,
     pub suspended: Option<bool>,
     #[serde(default, rename = "account")]
     pub accounts: Vec<AccountEntry>,
@@ -57,8 +58,9 @@ pub struct PartnerEntry {
 pub struct AccountEntry {
     #[serde(deserialize_with = "parsed")]
     pub id: AccountId,
-    #[serde(deserialize_with = "name")]
-    pub name: Arc<str>,
+    /// Needed for a new one.
+    #[serde(default, deserialize_with = "maybe_name")]
+    pub name: Option<Arc<str>>,
 }
 
 /// An application or a trunk.
@@ -67,8 +69,9 @@ pub struct AccountEntry {
 pub struct RouteEntry<I> {
     #[serde(deserialize_with = "parsed")]
     pub id: I,
-    #[serde(deserialize_with = "name")]
-    pub name: Arc<str>,
+    /// Needed for a new one.
+    #[serde(default, deserialize_with = "maybe_name")]
+    pub name: Option<Arc<str>>,
     #[serde(default, deserialize_with = "maybe_parsed")]
     pub account: Option<AccountId>,
     pub archived: Option<bool>,
@@ -163,8 +166,8 @@ impl ApplyFile {
         let text = std::fs::read_to_string(path)
             .map_err(|source| CliError::Io { what: format!("cannot read {shown}"), source })?;
         let file: ApplyFile = toml::from_str(&text).map_err(|error| {
-            let reason = of_toml(&error.to_string());
-            CliError::Usage(format!("the file {shown} is not usable: {}", reason.trim_end()))
+            let reason = of_toml(&error.to_string()).trim_end().to_owned();
+            CliError::ApplyFile { path: path.to_owned(), reason }
         })?;
         match file.repeated() {
             Some(repeated) => Err(CliError::Usage(format!("the file {shown} names {repeated} twice"))),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::file::{self, ApplyFile};
 use super::{ApplyChange, FieldDifference, StepKind};
-use crate::cli::{CliError, output};
+use crate::cli::{CliError, output, refusal};
 use crate::domain::setting::{ReportPolicy, Webhook};
 use crate::domain::{
     self, ApplicationId, Destinations, Dialect, PartnerId, PartnerKey, Role, RouteEntity, RouteKind, Scope, Setting,
@@ -68,6 +68,11 @@ fn refused(text: String) -> CliError {
     CliError::Other(text)
 }
 
+/// The name of something new, which its entry must have.
+fn new_name(name: Option<&Arc<str>>, what: impl FnOnce() -> String) -> Result<&Arc<str>, CliError> {
+    name.ok_or_else(|| refused(format!("{} does not exist yet, so its entry needs a name", what())))
+}
+
 impl Steps {
     pub fn new(service: Service, people: People, base: String, secrets: SecretFiles) -> Steps {
         Steps { service, people, base, secrets, changes: Vec::new() }
@@ -103,14 +108,15 @@ impl Steps {
         let id = &wanted.auth_id;
         match self.service.store().partner(id)? {
             None => {
-                self.service.partner_create(id.clone(), wanted.name.clone())?;
+                let name = new_name(wanted.name.as_ref(), || format!("partner {id}"))?;
+                self.service.partner_create(id.clone(), name.clone())?;
                 let mut fields = FieldDifferences::default();
-                fields.set("name", Some(json!(wanted.name)));
+                fields.set("name", Some(json!(name)));
                 self.record(StepKind::Create, "partner", id.as_str(), None, fields);
             }
             Some(_) => {
                 let name = self.service.snapshot(id, false)?.partner.name.clone();
-                if name != wanted.name {
+                if wanted.name.as_ref().is_some_and(|wanted| *wanted != name) {
                     let text = format!("partner {id} is called {name:?}, and a partner cannot be renamed");
                     return Err(refused(format!("{text}; write name = {name:?}")));
                 }
@@ -154,16 +160,17 @@ impl Steps {
         let (id, mut fields) = (&wanted.id, FieldDifferences::default());
         let action = match snapshot.accounts.get(id.as_str()) {
             None => {
-                fields.set("name", Some(json!(wanted.name)));
-                self.service.account_new(snapshot.key, id, &wanted.name)?;
+                let name = new_name(wanted.name.as_ref(), || format!("account {id} of {of}"))?;
+                fields.set("name", Some(json!(name)));
+                self.service.account_new(snapshot.key, id, name)?;
                 StepKind::Create
             }
             Some(before) => {
-                fields.compare("name", json!(before.name), Some(json!(wanted.name)));
+                fields.compare("name", json!(before.name), wanted.name.as_ref().map(|name| json!(name)));
                 if fields.0.is_empty() {
                     return Ok(());
                 }
-                let changes = EntityPatch { name: Some(wanted.name.clone()), ..EntityPatch::default() };
+                let changes = EntityPatch { name: wanted.name.clone(), ..EntityPatch::default() };
                 self.service.account_edit(snapshot.key, id, &changes)?;
                 StepKind::Change
             }
@@ -205,14 +212,15 @@ impl Steps {
         let (id, mut fields) = (wanted.id.to_string(), FieldDifferences::default());
         let answer_url = wanted.answer_url.as_ref().map(|url| Some(url.clone()).filter(|url| !url.is_empty()));
         let mut changes = EntityPatch {
-            name: Some(wanted.name.clone()),
+            name: wanted.name.clone(),
             archived: wanted.archived,
             destinations: wanted.destinations.clone(),
             answer_url,
         };
         let action = match before {
             None => {
-                fields.set("name", Some(json!(wanted.name)));
+                let name = new_name(wanted.name.as_ref(), || format!("{kind} {id} of {of}"))?;
+                fields.set("name", Some(json!(name)));
                 fields.set("account", wanted.account.as_ref().map(|account| json!(account)));
                 fields.set("destinations", wanted.destinations.as_ref().map(listed));
                 fields.set("answer_url", changes.answer_url.clone().flatten().map(|url| json!(url)));
@@ -221,7 +229,7 @@ impl Steps {
                     destinations: wanted.destinations.clone().unwrap_or_default(),
                     answer_url: changes.answer_url.clone().flatten(),
                 };
-                self.service.route_new(key, (kind, &id), &wanted.name, wanted.account.as_ref(), &calls)?;
+                self.service.route_new(key, (kind, &id), name, wanted.account.as_ref(), &calls)?;
                 if wanted.archived == Some(true) {
                     changes = EntityPatch { archived: Some(true), ..EntityPatch::default() };
                     self.service.route_edit(key, (kind, &id), &changes)?;
@@ -237,7 +245,7 @@ impl Steps {
                     let text = format!("{kind} {id} of {of} belongs {owner}, and cannot be given to account {account}");
                     return Err(refused(format!("{text}; create another {kind} for it")));
                 }
-                fields.compare("name", json!(before.name), Some(json!(wanted.name)));
+                fields.compare("name", json!(before.name), wanted.name.as_ref().map(|name| json!(name)));
                 fields.compare(
                     "archived",
                     json!(before.archived_at.is_some()),
@@ -477,7 +485,7 @@ impl Steps {
             let name = wanted.name.as_ref().map(ToString::to_string);
             let new = NewUser { email: email.to_string(), name, role, partner: key, zone: wanted.zone.clone() };
             let (user, link) = self.people.user_create(by, new)?;
-            place.write(path, &format!("{}{link}", self.base))?;
+            place.write(path, &crate::cli::user::link(&self.base, &link))?;
             if wanted.disabled == Some(true) {
                 self.people.user_edit(by, &user.id, UserEdit { disabled: Some(true), ..UserEdit::default() })?;
             }
@@ -578,7 +586,11 @@ fn one_of<T: Copy>(of: &PartnerId, kind: &str, name: &str, named: &[T]) -> Resul
 fn within(kind: &str, name: &str, of: &PartnerId, error: CliError) -> CliError {
     match error {
         CliError::Service(ServiceError::Store(_)) | CliError::Other(_) | CliError::Io { .. } => error,
-        error => refused(format!("{kind} {name:?} of {of}: {}", output::reasons(&error))),
+        error => {
+            // With the values; no option of the command sets a field of the file.
+            let text = refusal::text(&error, &refusal::typed()).unwrap_or_else(|| output::reasons(&error));
+            refused(format!("{kind} {name:?} of {of}: {text}"))
+        }
     }
 }
 

@@ -31,6 +31,11 @@ pub fn check(config: &Config) -> (Vec<Diagnosis>, Vec<Hook>) {
         Err(error) => return (vec![unopened(&shown, &error), machine_clock()], Vec::new()),
     };
     let mut findings = vec![Diagnosis::ok(CHECK, format!("{shown} opens, and its schema is this program's"))];
+    // Reading takes less than a server needs.
+    if let Err(error) = store::check_writable(&config.location()) {
+        let text = format!("`rollcall serve` cannot use {shown}: {}", output::reasons(&error));
+        findings.push(Diagnosis::error(CHECK, text, "run `rollcall doctor` and the server as the owner of the file"));
+    }
     let mut hooks = Vec::new();
     match store.quick_check() {
         Ok(wrong) if wrong.is_empty() => findings.push(Diagnosis::ok(CHECK, "its structure is whole (quick check)")),

@@ -7,8 +7,8 @@
 use std::io::{self, Write};
 
 use super::InvoiceRun;
-use crate::billing::{BillLine, CallTotals, Invoice, Stated, Sum};
-use crate::domain::{Currency, E164};
+use crate::billing::{BillLine, CallTotals, Invoice, Stated};
+use crate::domain::{Currency, E164, Sum};
 use crate::wire::costs::{self, json_account, json_expired, json_line, json_rules};
 use crate::wire::html::put;
 use crate::wire::paper;

@@ -14,7 +14,7 @@ use tracing_subscriber::reload::Handle;
 
 use super::ReadSettings;
 use crate::cli::output;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::http::live::LiveSettings;
 use crate::http::server::Certificate;
 
@@ -23,9 +23,11 @@ type SetFilter = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 static FILTER: OnceLock<SetFilter> = OnceLock::new();
 
 /// The filter of the log: the environment wins over the settings.
-pub fn log_filter(config: &Config) -> Targets {
-    let environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    environment.and_then(|text| config::targets(&text).ok()).unwrap_or_else(|| config.log.filter.targets())
+pub fn log_filter(config: &Config) -> Result<Targets, ConfigError> {
+    match std::env::var_os("RUST_LOG").filter(|text| !text.is_empty()) {
+        Some(text) => config::targets(&text.to_string_lossy()).map_err(|reason| ConfigError::Environment { reason }),
+        None => Ok(config.log.filter.targets()),
+    }
 }
 
 /// Keeps the way to change the filter of the log.
@@ -74,7 +76,8 @@ impl Reread {
         let (live, restart): (Vec<&str>, Vec<&str>) =
             differences.into_iter().partition(|name| config::LIVE.contains(name));
         if live.contains(&"log.filter")
-            && let Some(Err(why)) = FILTER.get().map(|set| set(log_filter(new)))
+            && let Some(set) = FILTER.get()
+            && let Err(why) = log_filter(new).map_err(|error| error.to_string()).and_then(set)
         {
             error!("SIGHUP: cannot change log.filter: {why}");
         }

@@ -199,7 +199,11 @@ document.addEventListener("input", (event) => {
 let at = -1;
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input:not([type=checkbox]), select, textarea");
-  if (event.key === "Escape" && typing?.id === "q") typing.blur();
+  // The line still says what the list shows: Escape leaves it, and does not empty it.
+  if (event.key === "Escape" && typing?.id === "q") {
+    event.preventDefault();
+    typing.blur();
+  }
   if (typing || event.metaKey || event.ctrlKey || event.altKey) return;
   if (event.key === "/" && ($("#q") || $("#find"))) {
     event.preventDefault();

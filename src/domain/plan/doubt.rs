@@ -5,7 +5,7 @@
 //! [`Scan`] goes through numbers in order and reads only the digits in which a
 //! number differs from the one before it, since a partner may have millions.
 //! Invariant: a number that the plan finds valid as it stands is not doubtful.
-//! Deliberately absent: refusals. These numbers are stored already.
+//! Deliberately absent: refusals of stored numbers. [`caution`] is for new ones.
 
 use std::fmt;
 
@@ -42,6 +42,30 @@ pub fn glued_block(number: E164) -> Option<(E164, E164)> {
     let mut scan = Scan::default();
     scan.walk.to(number.digits());
     scan.block()
+}
+
+/// What the numbering plan does not know of new numbers: the first of them that is not
+/// valid, and why.
+pub fn caution(first: E164, last: E164) -> Option<(E164, String)> {
+    let count = last.digits() - first.digits() + 1;
+    let alike = super::alike(first.digits(), last.digits());
+    let mut wrong = alike.filter(|(first, _)| !super::lookup(*first).valid).peekable();
+    let found = E164::new(wrong.peek()?.0)?;
+    let more = wrong.map(|(first, last)| last - first + 1).sum::<u64>() - 1;
+    let mut reason = match (more, count) {
+        (0, 1) => "is not valid by the numbering plan".to_owned(),
+        (0, count) => format!("is not valid by the numbering plan; the other {} of the block are", count - 1),
+        (more, count) if more + 1 == count => {
+            format!("is not valid by the numbering plan, like all {count} numbers of the block")
+        }
+        (more, count) => format!("is not valid by the numbering plan, like {more} more of the block's {count} numbers"),
+    };
+    if let Judgement::Misspelt(misspelling) = judge(found) {
+        reason = misspelling.to_string();
+    } else if let Some((first, last)) = glued_block(found) {
+        reason.push_str(&format!("; probably a block, which is written {first}..{last}"));
+    }
+    Some((found, reason))
 }
 
 /// Numbers that are asked about one after the other, ascending for speed.

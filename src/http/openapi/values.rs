@@ -56,7 +56,7 @@ pub fn values() -> Map<String, Value> {
         ("UTC", json!(UTC)),
         ("E164", json!(strict::E164)),
         ("E164_OR_NOT", json!(strict::E164_OR_NOT)),
-        ("SIP", json!(strict::SIP)),
+        ("SIP", json!(strict::sip())),
         // Words.
         ("states", words!(State)),
         ("verbs", json!(VERBS)),

@@ -38,7 +38,7 @@ use tower_service::Service;
 use tracing::{debug, error};
 
 use super::{
-    Limits, OverTls, Peer, RefusalResponse, Server,
+    EndlessAnswer, Limits, OverTls, Peer, RefusalResponse, Server,
     transport::{self, AnswerBody, ConnectionProgress, ConnectionStage, SocketStream, Transport},
 };
 
@@ -300,7 +300,8 @@ async fn answer_to(
     if progress.body_is_unread() {
         answer.headers_mut().insert(header::CONNECTION, transport::CLOSE);
     }
-    Ok(answer.map(|body| progress.answer_begin(body)))
+    let endless = answer.extensions().get::<EndlessAnswer>().is_some();
+    Ok(answer.map(|body| progress.answer_begin(body, endless)))
 }
 
 fn log_panic(panic: &(dyn Any + Send), Peer(peer): Peer) {

@@ -11,9 +11,10 @@
 //! Deliberately absent: clocks. [`super::connection`] decides what is late.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
     mem::MaybeUninit,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed},
@@ -31,8 +32,9 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
+    task::coop::unconstrained,
 };
 use tokio_rustls::server::TlsStream;
 
@@ -66,6 +68,8 @@ pub(super) struct ConnectionProgress {
     body_late: AtomicBool,
     /// The last request that was answered without its body having been read.
     body_unread_of: AtomicU64,
+    /// Whether the answer under way is [`EndlessAnswer`](super::EndlessAnswer).
+    endless: AtomicBool,
     writes: AtomicU64,
     stalled: AtomicBool,
     /// The status that was withheld, or 0.
@@ -146,8 +150,9 @@ impl ConnectionProgress {
     }
 
     /// The service has answered. The body to give to hyper tells when it is taken.
-    pub(super) fn answer_begin(self: Arc<ConnectionProgress>, body: Body) -> AnswerBody {
+    pub(super) fn answer_begin(self: Arc<ConnectionProgress>, body: Body, endless: bool) -> AnswerBody {
         self.enter(ConnectionStage::Answering);
+        self.endless.store(endless, Relaxed);
         AnswerBody { body, progress: self }
     }
 
@@ -390,6 +395,11 @@ impl Write for Transport {
         if flushed.is_ready() {
             self.progress.flushed();
         }
+        // hyper does not read while it answers, so it would notice at the next write
+        // that nobody is there. It flushes whenever it is polled.
+        if self.progress.endless.load(Relaxed) && peer_has_closed(self.io.inner().tcp(), cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         flushed
     }
 
@@ -397,6 +407,26 @@ impl Write for Transport {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+}
+
+/// Whether the peer has closed its half; if not, the task is woken when that may have
+/// changed. Takes no byte: what a peer sends meanwhile, within TLS or not, stays.
+fn peer_has_closed(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
+    for _ in 0..2 {
+        match stream.poll_read_ready(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Err(_)) => return true,
+            Poll::Ready(Ok(())) => {}
+        }
+        let state = pin!(unconstrained(stream.ready(Interest::READABLE))).poll(cx);
+        if matches!(state, Poll::Ready(Ok(state)) if state.is_read_closed()) {
+            return true;
+        }
+        // There are bytes. A read that finds nothing makes the next event wake the task;
+        // that the peer has closed is never forgotten.
+        let _ = stream.try_io(Interest::READABLE, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+    }
+    false
 }
 
 /// A request's body, which notes when it is complete or nobody wants it.
@@ -472,6 +502,7 @@ impl http_body::Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
+        self.progress.endless.store(false, Relaxed);
         self.progress.enter(ConnectionStage::Answered);
     }
 }

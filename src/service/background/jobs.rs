@@ -116,7 +116,7 @@ impl JobTally {
             } += rows;
             for (&currency, &minor) in &verdict.cost {
                 let all = self.cost.entry(currency).or_default();
-                *all = all.saturating_add(minor.saturating_mul(rows as i64));
+                *all += minor * i128::from(rows);
             }
         }
         self.cost.retain(|_, minor| *minor != 0);
@@ -540,7 +540,7 @@ impl Service {
         let holdings = desk.transaction.numbers(numbers)?;
         for (&number, holding) in numbers.iter().zip(holdings) {
             verdicts.push(match work {
-                BatchWork::Act(action) => act(desk, number, holding, action)?,
+                BatchWork::Act(action) => self.act_on_row(desk, number, holding, action)?,
                 BatchWork::Undo { version, edits } => {
                     let held = match &holding {
                         Ownership::Ours { version, .. } => Some(*version),
@@ -561,6 +561,33 @@ impl Service {
             });
         }
         Ok(verdicts)
+    }
+
+    /// Does the action to one number, as the verb on that number alone does it.
+    fn act_on_row(
+        &self,
+        desk: &mut NumberWriter<'_>,
+        number: E164,
+        holding: Ownership,
+        action: &Action,
+    ) -> Result<RowVerdict, ServiceError> {
+        let unchanged = |reason| RowVerdict { ending: RowOutcome::Unchanged, reason, cost: MonthlyCosts::new() };
+        let done = match holding {
+            Ownership::Ours { record, .. } => desk.act(number, &record, action).map(|after| {
+                let before = record.as_of(desk.transaction.at());
+                match after == before {
+                    true => unchanged(left_out(action)),
+                    false => changed(Some(&before), Some(&after)),
+                }
+            }),
+            Ownership::Free | Ownership::Foreign => {
+                self.act_on_missing(desk.key(), number, action).map(|_| unchanged(None))
+            }
+        };
+        match done {
+            Err(ServiceError::Store(error)) => Err(error.into()),
+            done => Ok(done.unwrap_or_else(|refusal| failed(reason(&refusal)))),
+        }
     }
 
     /// Who made the version that is in an undo's way. Of very many, only the
@@ -671,31 +698,6 @@ impl<'s> Making<'s> {
     }
 }
 
-fn act(
-    desk: &mut NumberWriter<'_>,
-    number: E164,
-    holding: Ownership,
-    action: &Action,
-) -> Result<RowVerdict, ServiceError> {
-    let before = match holding {
-        Ownership::Ours { record, .. } => record,
-        Ownership::Free | Ownership::Foreign => return Ok(failed("is not one of yours".to_owned())),
-    };
-    match desk.act(number, &before, action) {
-        Ok(after) => {
-            let before = before.as_of(desk.transaction.at());
-            Ok(match after == before {
-                true => {
-                    RowVerdict { ending: RowOutcome::Unchanged, reason: left_out(action), cost: MonthlyCosts::new() }
-                }
-                false => changed(Some(&before), Some(&after)),
-            })
-        }
-        Err(ServiceError::Store(error)) => Err(error.into()),
-        Err(refusal) => Ok(failed(reason(&refusal))),
-    }
-}
-
 /// Why a row stays as it is, where that is not plain.
 fn left_out(action: &Action) -> Option<String> {
     matches!(action, Action::Extend { .. }).then(|| "auto-renews, so it has no expiry to extend".to_owned())
@@ -706,7 +708,7 @@ fn changed(before: Option<&Record>, after: Option<&Record>) -> RowVerdict {
     for (record, sign) in [(before, -1), (after, 1)] {
         // Only a number that an account holds is paid for.
         if let Some(paid) = record.filter(|record| record.state.held()).and_then(|record| record.cost) {
-            *cost.entry(paid.currency).or_default() += sign * paid.minor;
+            *cost.entry(paid.currency).or_default() += sign * i128::from(paid.minor);
         }
     }
     cost.retain(|_, minor| *minor != 0);
@@ -728,6 +730,7 @@ fn reason(refusal: &ServiceError) -> String {
             format!("is the last active number of account {account}; confirm_last takes it too")
         }
         ServiceError::Invalid(errors) => describe(errors),
+        ServiceError::Unknown { .. } => "is not one of yours".to_owned(),
         ServiceError::Unusable(unusable) => {
             format!("account {} cannot use its route: {}", unusable.account, unusable.why.join(" and "))
         }

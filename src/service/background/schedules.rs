@@ -34,17 +34,18 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info, warn};
 
-use crate::alert::{AlertDigest, Content, DigestItem, News, Why};
+use crate::alert::{self, AlertDigest, Content, DigestItem, News, Why};
 use crate::checks::{self, Check, CheckOptions, Finding, Severity};
 use crate::domain::change::Edit;
 use crate::domain::entity::hex_digest;
 use crate::domain::field::code;
 use crate::domain::setting::{Off, ReportPolicy, Schedule};
-use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
+use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb, span};
 use crate::inventory::Snapshot;
 use crate::mail::{self, Email, MailFailure, Mailer};
 use crate::schedule::{self, Recurrence};
 use crate::service::verbs::checks::{ReportedFinding, findings};
+use crate::service::verbs::entities::state_tag;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, token};
 use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, StoreError};
 
@@ -52,8 +53,6 @@ use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, StoreError}
 pub const SCHEDULES_MAX: usize = 50;
 /// The most recipients of a schedule.
 pub const RECIPIENTS_MAX: usize = 20;
-/// How far ahead a schedule can look, in seconds.
-pub const WITHIN_SECONDS_MAX: i64 = 3_650 * 86_400;
 /// An expiring number is told again when it ends within so many days.
 const NEARER_DAYS: [i64; 3] = [14, 7, 1];
 /// How many of the next runs are shown.
@@ -172,6 +171,15 @@ pub struct ScheduleView {
     pub runs: Vec<EmailDelivery>,
 }
 
+impl ScheduleView {
+    /// What stands for it in entity tags.
+    pub fn tag(&self) -> u64 {
+        let ScheduleView { id, created_at, removed_at, schedule, .. } = self;
+        let (created_at, removed_at, choice) = (*created_at, *removed_at, Choice::Schedule(schedule.clone()));
+        state_tag(&Setting { id: id.clone(), created_at, removed_at, choice })
+    }
+}
+
 /// How a look at a schedule ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RunStep {
@@ -250,9 +258,8 @@ impl SchedulePatch {
             }
         }
         if let Some(within) = self.within {
-            if !(60..=WITHIN_SECONDS_MAX).contains(&within) {
-                let message = "must be from 1m to 3650d";
-                errors.push(FieldError::missing("within", code::OUT_OF_RANGE, message));
+            if let Err(error) = span::SCHEDULED.check(within) {
+                errors.push(FieldError::new("within", error.code(), error.to_string(), &alert::span(within)));
             }
             after.within = within;
         }
@@ -410,6 +417,7 @@ impl Service {
         self.manage(key, Verb::ScheduleEdit, |transaction| {
             let now = transaction.at();
             let (setting, before) = setting_of(transaction, id)?;
+            self.expected.check("schedule", id, state_tag(&setting))?;
             let (after, plan) = wanted.over(&before, &self.actor.to_string(), now)?;
             let state = state_of(transaction, id)?;
             if after == before {
@@ -433,6 +441,7 @@ impl Service {
         self.manage(key, Verb::ScheduleRemove, |transaction| {
             let now = transaction.at();
             let (setting, _) = setting_of(transaction, id)?;
+            self.expected.check("schedule", id, state_tag(&setting))?;
             let removed = Setting { removed_at: Some(now), ..setting.clone() };
             transaction.put_entity(EntityChange::Setting(Edit { before: Some(setting), after: removed.clone() }))?;
             for kind in [SCHEDULE, TOLD] {
@@ -588,7 +597,7 @@ impl Service {
         let letters = run.delivery.as_ref().map_or(0, |(delivery, _)| delivery.recipients.len());
         info!(
             partner.key = %key, schedule = %id, findings, news, letters,
-            "schedule {id}: {why} of {findings} findings, {news} of them new, in {letters} letters"
+            "schedule {id}: {why} of {findings} findings, {news} of them new, in {letters} emails"
         );
         match told {
             true => Ok(RunStep::Told { ran, delivery: run.delivery.map(|_| run.delivery_id) }),
@@ -752,7 +761,7 @@ impl Service {
                 let what = "no mail server is set up here";
                 Err(MailFailure::Server { what, why: "see [mail] in the settings".to_owned() })
             }
-            (_, None) => Err(MailFailure::Never("the letter is gone".to_owned())),
+            (_, None) => Err(MailFailure::Never("the email is gone".to_owned())),
             (Some(mailer), Some(Content { subject, text, html, csv })) => {
                 let name = &hex_digest::text(&<[u8; 32]>::from(Sha256::digest(to.to_lowercase().as_bytes())))[..12];
                 let letter = Email {
@@ -769,7 +778,7 @@ impl Service {
         if let Err(failure) = &result {
             // Addresses are nobody's business who reads logs.
             let why = failure.to_string().replace(&**to, "the recipient");
-            warn!(partner.key = %key, delivery = %id, cause = why, "a letter of {id} was not sent: {why}");
+            warn!(partner.key = %key, delivery = %id, cause = why, "an email of {id} was not sent: {why}");
         }
         let attempt = self.mail_written(key, id, to, now, &result)?;
         let word = match attempt {
@@ -819,10 +828,7 @@ impl Service {
             match noted {
                 Err(ServiceError::Store(error)) if tries < 3 => {
                     tries += 1;
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "cannot write down how letter {id} went; trying again"
-                    );
+                    warn!(error = &error as &dyn std::error::Error, "cannot record how email {id} went; trying again");
                     std::thread::sleep(std::time::Duration::from_millis(200 << tries));
                 }
                 noted => return noted,

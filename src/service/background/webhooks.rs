@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use self::event::{EventEnvelope, Secrets, SigningSecret};
 use self::held::{HELD, HeldEvents};
@@ -39,7 +38,9 @@ use crate::domain::setting::{DeliveryOrder, Off, Webhook};
 use crate::domain::{Actor, Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::Outbound;
+pub use crate::outbound::URL_BYTES_MAX;
 use crate::service::background::turns::Board;
+use crate::service::verbs::entities::state_tag;
 use crate::service::verbs::numbers::Expected;
 use crate::service::{Service, ServiceError, VerbOutcome, WorkerClock, WriteOutcome, corrupt, token};
 use crate::store::{Document, DocumentWalk, PartnerReads, SideWrites, Transaction};
@@ -511,13 +512,6 @@ struct Announced {
     data: String,
 }
 
-/// What stands for a webhook in an `If-Match`: it changes with the setting.
-pub fn tag(setting: &Setting) -> u64 {
-    let text = serde_json::to_string(setting).expect("a setting serialises");
-    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    digest[..8].iter().fold(0, |tag, &byte| tag << 8 | u64::from(byte))
-}
-
 /// A webhook that is there, inside a transaction.
 fn find(transaction: &mut dyn PartnerReads, id: &str) -> Result<(Setting, Webhook), ServiceError> {
     let setting = transaction.setting(id)?.filter(|setting| setting.removed_at.is_none());
@@ -672,7 +666,7 @@ impl Service {
         let now = self.hooks.now();
         let outcome = self.manage(key, Verb::WebhookEdit, |transaction| {
             let (before, was) = find(transaction, id)?;
-            check_expected(&before, expected)?;
+            expected.check("webhook", id, state_tag(&before))?;
             let WebhookChanges { name, url, events, order, enabled } = changes.clone();
             let off = match enabled {
                 None => was.off.clone(),
@@ -735,7 +729,7 @@ impl Service {
         let (kept, given_up) = (self.document_ids(key, &kind)?, self.document_ids(key, &failed)?);
         self.manage(key, Verb::WebhookRemove, |transaction| {
             let (before, webhook) = find(transaction, id)?;
-            check_expected(&before, expected)?;
+            expected.check("webhook", id, state_tag(&before))?;
             let setting = Setting { removed_at: Some(transaction.at()), ..before.clone() };
             put_setting(transaction, &before, &setting)?;
             transaction.drop_document(SECRET, id)?;
@@ -1111,14 +1105,6 @@ fn enqueue(
 
 fn put_secrets(transaction: &mut dyn SideWrites, id: &str, secrets: &Secrets) -> Result<(), ServiceError> {
     Ok(transaction.put_document(SECRET, &Document::of(id, None, secrets))?)
-}
-
-fn check_expected(setting: &Setting, expected: &Expected) -> Result<(), ServiceError> {
-    match expected {
-        Expected::Anything => Ok(()),
-        Expected::Versions(tags) if tags.contains(&tag(setting)) => Ok(()),
-        Expected::Versions(_) => Err(ServiceError::Outdated { what: "webhook", id: setting.id.to_string() }),
-    }
 }
 
 fn health(head: &WebhookCursor, pending: u64) -> WebhookHealth {

@@ -22,7 +22,8 @@ use tracing::error;
 use super::Replica;
 use super::net_change::{NotNet, net_change};
 use crate::domain::change::{Digest, GENESIS};
-use crate::domain::{E164, NetChange, PartnerKey, Time};
+use crate::domain::field::code;
+use crate::domain::{E164, FieldError, NetChange, PartnerKey, Time};
 use crate::inventory::{Misfit, Snapshot};
 use crate::service::{ServiceError, corrupt};
 use crate::store::{LogPiece, Store, StoreError, follow};
@@ -33,6 +34,14 @@ pub use crate::store::{LogEntry, LoggedChange, Past};
 const KEPT_MAX: usize = 4;
 /// How long one is kept that nobody asks for.
 const KEPT_FOR: Duration = Duration::from_secs(300);
+
+/// Refuses a moment to come, about which nothing can be said.
+pub fn check(as_of: Time) -> Result<(), FieldError> {
+    if as_of <= Time::now() {
+        return Ok(());
+    }
+    Err(FieldError::new("as_of", code::OUT_OF_RANGE, "must not be in the future", &as_of.to_string()))
+}
 
 impl Replica {
     /// A number's life within a partner, oldest first, as of a snapshot's
@@ -70,6 +79,7 @@ impl Replica {
         time: Time,
         wanted: &AtomicBool,
     ) -> Result<Arc<Snapshot>, ServiceError> {
+        check(time).map_err(|error| ServiceError::Invalid(vec![error]))?;
         let key = current.key;
         let version = self.store().version_at(key, time)?;
         if version == 0 {

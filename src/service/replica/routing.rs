@@ -164,6 +164,7 @@ impl Service {
     ) -> Result<(Snapshot, Option<Explained>), ServiceError> {
         let mut of = self.snapshot(partner, true)?;
         if let Some(time) = as_of {
+            past::check(time).map_err(|error| ServiceError::Invalid(vec![error]))?;
             let version = self.store().version_at(of.key, time)?;
             if version == 0 {
                 return Ok((of, None));

@@ -15,6 +15,7 @@ use crate::domain::field::code;
 use crate::domain::setting::{AfterExpiry, BILLING, Billing, BillingChoice};
 use crate::domain::{Choice, EntityChange, FieldError, PartnerKey, Setting, Time, Verb, Zone};
 use crate::inventory::Snapshot;
+use crate::service::verbs::entities::state_tag;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome, corrupt};
 use crate::store::Replayed;
 
@@ -40,6 +41,12 @@ impl BillingView {
         let next = calendar.period(current.month.next());
         let same = (&current.zone, current.after_expiry) == (&next.zone, next.after_expiry);
         BillingView { next: (!same).then_some(next), current }
+    }
+
+    /// What stands for it in entity tags.
+    pub fn tag(&self) -> u64 {
+        let of = |period: &Period| (period.month.to_string(), period.zone.name().clone(), period.after_expiry.as_str());
+        state_tag(&(of(&self.current), self.next.as_ref().map(of)))
     }
 }
 
@@ -69,6 +76,7 @@ impl Service {
             let had = before.as_ref().and_then(Setting::billing).cloned().unwrap_or_default();
             let calendar = Calendar::new(Some(&had)).map_err(|error| corrupt(error.to_string()))?;
             let view = BillingView::of(&calendar, now);
+            self.expected.check("setting", BILLING, view.tag())?;
             let chosen = view.next.as_ref().unwrap_or(&view.current);
             let choice = BillingChoice {
                 chosen_at: now,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::checks::{self, Finding};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
-use crate::domain::{Acknowledgement, EntityChange, FieldError, Money, PartnerKey, Time, Verb};
+use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Sum, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
 
@@ -53,7 +53,7 @@ pub struct FindingsPage {
     pub total: u64,
     pub counts: BTreeMap<Check, u64>,
     /// What the idle numbers cost a month.
-    pub saves: Vec<Money>,
+    pub saves: Vec<Sum>,
 }
 
 /// The findings without the first `skip`, at most so many. Only those are made where

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::domain::action::{self, Assignment, Refusal, Transfer};
+use crate::domain::action::{Assignment, Refusal, Transfer};
 use crate::domain::change::GENESIS;
 use crate::domain::quarantine::Quarantine;
 use crate::domain::{
@@ -346,6 +346,6 @@ fn conflict(number: E164, current: &Record, action: &Action) -> ServiceError {
         since: current.since,
         by: None,
         until: current.until,
-        hint: action::hint(action.verb(), current.state),
+        hint: action.hint(current),
     }))
 }

@@ -6,6 +6,9 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
 use crate::domain::action::Assignment;
 use crate::domain::change::Edit;
 use crate::domain::field::code;
@@ -17,6 +20,14 @@ use crate::service::verbs::desk::NumberWriter;
 use crate::service::verbs::rules::{self, ReferenceFault, Subject, Violation};
 use crate::service::{Done, Service, ServiceError, VerbOutcome, WriteOutcome};
 use crate::store::{Ownership, Transaction, WriteTarget};
+
+/// What stands for the stored state of an entity or a setting in entity tags: a number
+/// that changes with each of its fields.
+pub fn state_tag(entity: &impl Serialize) -> u64 {
+    let text = serde_json::to_vec(entity).expect("an entity serialises");
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    digest[..8].iter().fold(0, |tag, &byte| tag << 8 | u64::from(byte))
+}
 
 /// What shall be different about an account, an application or a trunk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -133,6 +144,7 @@ impl Service {
             let now = transaction.at();
             let unknown = || ServiceError::Unknown { what: "account", id: id.to_string() };
             let before = transaction.account(id)?.ok_or_else(unknown)?;
+            self.expected.check("account", id.as_str(), state_tag(&before))?;
             let archived_at = changes.archived_at(before.archived_at, now);
             let after = Account { name: changes.name(&before.name)?, archived_at, ..before.clone() };
             if after == before {
@@ -239,6 +251,7 @@ impl Service {
         };
         self.manage(key, verb, |transaction| {
             let before = find_route(transaction, kind, id)?.ok_or_else(|| ServiceError::unknown(kind.as_str(), id))?;
+            self.expected.check(kind.as_str(), id, route_tag(&before))?;
             let after = edit(&before, transaction.at())?;
             put_route(transaction, Some(before), after, false)
         })
@@ -326,6 +339,14 @@ impl DestinationEdit {
             let error = FieldError::missing("destinations", code::OUT_OF_RANGE, error.to_string());
             ServiceError::Invalid(vec![error])
         })
+    }
+}
+
+/// The [`state_tag`] of an application or a trunk.
+fn route_tag(route: &RouteEntity) -> u64 {
+    match route.kind {
+        RouteKind::Application => state_tag(&Application::from(route.clone())),
+        RouteKind::Trunk => state_tag(&Trunk::from(route.clone())),
     }
 }
 

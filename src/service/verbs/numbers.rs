@@ -7,7 +7,7 @@ use crate::domain::field::code;
 use crate::domain::plan::{self, Judgement};
 use crate::domain::{
     Action, Country, E164, FieldError, Money, NumberChange, NumberRun, NumberType, PartnerKey, Record, RunChange,
-    State, Tags, Time, Verb,
+    State, Tags, Time, Verb, label,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::{Conflict, Service, ServiceError, ShownNumber, Stale, VerbOutcome, WriteOutcome};
@@ -16,13 +16,31 @@ use crate::store::{OwnedRun, Ownership, Past};
 /// The most numbers that come into stock at once.
 pub const BLOCK_MAX: u64 = 100_000;
 
-/// What a client knows of a number before it changes it.
+/// What a client knows of a number, an entity or a setting before it changes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Expected {
     #[default]
     Anything,
-    /// It is at one of these versions.
+    /// It is at one of these versions; those of entities are [`super::entities::state_tag`]s.
     Versions(Vec<u64>),
+}
+
+impl Expected {
+    fn admits(&self, version: u64) -> bool {
+        match self {
+            Expected::Anything => true,
+            Expected::Versions(versions) => versions.contains(&version),
+        }
+    }
+
+    /// Refuses a write to an entity or a setting that the client knows in another state.
+    /// Called inside the write's transaction, so that no other write can come between.
+    pub(in crate::service) fn check(&self, what: &'static str, id: &str, current: u64) -> Result<(), ServiceError> {
+        match self.admits(current) {
+            true => Ok(()),
+            false => Err(ServiceError::Outdated { what, id: id.to_owned() }),
+        }
+    }
 }
 
 /// Numbers to come into stock; what is `None` is what the numbering plan says.
@@ -37,6 +55,12 @@ pub struct Stock {
     pub tags: Tags,
 }
 
+/// A number that a partner has no more: what it was, and the version that retired it.
+pub(in crate::service) struct RetiredNumber {
+    version: u64,
+    record: Record,
+}
+
 impl Service {
     /// Does one action to one number.
     pub fn act(
@@ -49,9 +73,7 @@ impl Service {
         let done = self.manage(key, action.verb(), |transaction| {
             let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
             let (before, version) = desk.find(number)?;
-            if let Expected::Versions(versions) = expected
-                && !versions.contains(&version)
-            {
+            if !expected.admits(version) {
                 let now = Some(before.clone());
                 let stale = Stale { number, version, then: None, now, by: None, at: None };
                 return Err(ServiceError::Stale(Box::new(stale)));
@@ -65,8 +87,12 @@ impl Service {
         match done {
             Err(ServiceError::Conflict(conflict)) => Err(self.explain(key, *conflict)?),
             Err(ServiceError::Stale(stale)) => Err(self.explain_stale(key, *stale, expected)?),
-            Err(ServiceError::Unknown { what: "number", id }) => {
-                self.retired(key, number, action, ServiceError::Unknown { what: "number", id })
+            Err(ServiceError::Unknown { what: "number", .. }) => {
+                let RetiredNumber { version, record } = self.act_on_missing(key, number, action)?;
+                self.manage(key, action.verb(), |transaction| {
+                    let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
+                    Ok(VerbOutcome::Number(Box::new(desk.show(number, version, &record)?)))
+                })
             }
             done => done,
         }
@@ -74,6 +100,10 @@ impl Service {
 
     /// Brings a block of numbers into stock: all of it, or nothing.
     pub fn stock(&self, key: PartnerKey, stock: &Stock) -> Result<WriteOutcome, ServiceError> {
+        let errors = label::check_new(stock.region.as_deref(), &stock.tags);
+        if !errors.is_empty() {
+            return Err(ServiceError::Invalid(errors));
+        }
         let wanted = NumberRun::between(stock.first.digits(), stock.last.digits());
         let numbers = wanted.map_or(0, |run| run.count);
         let done = self.manage(key, Verb::Stock, |transaction| {
@@ -139,29 +169,26 @@ impl Service {
         Ok(ServiceError::Stale(Box::new(Stale { then, by, at, ..stale })))
     }
 
-    /// What to say of a number that is not there, if it was once: a retired
-    /// number is history.
-    fn retired(
+    /// Does an action to a number that the partner does not have now. If the partner
+    /// retired it, only retiring it again is possible, and changes nothing; else the
+    /// number is unknown, and nothing says who has it.
+    pub(in crate::service) fn act_on_missing(
         &self,
         key: PartnerKey,
         number: E164,
         action: &Action,
-        unknown: ServiceError,
-    ) -> Result<WriteOutcome, ServiceError> {
-        let Some(last) = self.store().history(key, number)?.pop() else { return Err(unknown) };
-        let NumberChange { before: Some(before), after: None, .. } = &last.change else { return Err(unknown) };
-        let since = last.entry.at;
+    ) -> Result<RetiredNumber, ServiceError> {
+        let unknown = || ServiceError::Unknown { what: "number", id: number.to_string() };
+        let last = self.store().history(key, number)?.pop().ok_or_else(unknown)?;
+        let NumberChange { before: Some(before), after: None, .. } = last.change else { return Err(unknown()) };
+        let (state, since) = (State::Retired, last.entry.at);
         if *action != Action::Retire {
-            let hint = action::hint(action.verb(), State::Retired);
-            let by = Some(last.entry.actor.clone());
-            let conflict = Conflict { number, state: State::Retired, since, by, until: None, hint };
+            let hint = action::hint(action.verb(), state);
+            let conflict = Conflict { number, state, since, by: Some(last.entry.actor), until: None, hint };
             return Err(ServiceError::Conflict(Box::new(conflict)));
         }
-        let record = Record { state: State::Retired, since, account: None, until: None, ..before.clone() };
-        self.manage(key, Verb::Retire, |transaction| {
-            let mut desk = NumberWriter::new(transaction, key, &self.quarantine);
-            Ok(VerbOutcome::Number(Box::new(desk.show(number, last.version, &record)?)))
-        })
+        let record = Record { state, since, account: None, until: None, ..before };
+        Ok(RetiredNumber { version: last.version, record })
     }
 }
 

@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::change::Edit;
 use crate::domain::{
-    Account, Actor, Application, E164, EntityChange, NumberRun, PartnerKey, RunChange, State, Time, Trunk, Verb,
+    Account, Actor, Application, Destinations, E164, EntityChange, FieldError, NumberRun, PartnerKey, RunChange, State,
+    Time, Trunk, Verb,
 };
 use crate::service::verbs::desk::NumberWriter;
 use crate::service::{Service, ServiceError, VerbOutcome, WriteOutcome};
@@ -75,9 +76,13 @@ impl Service {
             follow(&**self.store(), key, (before, version), |piece| match piece {
                 LogPiece::Entry { entry, entities: edits, .. } => {
                     if !undoable(entry.verb) {
-                        return Err(ServiceError::Refused(format!("a {} cannot be undone", entry.verb)));
+                        return Err(ServiceError::Refused(format!(
+                            "version {version} ({}) is of a kind that cannot be undone",
+                            entry.verb
+                        )));
                     }
-                    entities = Some(EntityEdits::begun(transaction, &edits)?);
+                    let refused = |from: &_, to: &_| self.refused_destinations(from, to);
+                    entities = Some(EntityEdits::begun(transaction, &edits, &refused)?);
                     Ok(())
                 }
                 LogPiece::Numbers(runs) => {
@@ -94,6 +99,19 @@ impl Service {
             }
             Ok(VerbOutcome::Undone(Undone { of: version, version: made, undone, refused, rows, stays }))
         })
+    }
+
+    /// Why an undo may not put destinations back: what was allowed then may be refused
+    /// today.
+    fn refused_destinations(&self, from: &Destinations, to: &Destinations) -> Option<String> {
+        let errors = match self.check_destinations(from, to) {
+            Err(ServiceError::Invalid(errors)) if from != to => errors,
+            _ => return None,
+        };
+        let why = |error: &FieldError| {
+            format!("the destination {} {}", error.value.as_deref().unwrap_or_default(), error.message)
+        };
+        Some(errors.iter().map(why).collect::<Vec<_>>().join("; "))
     }
 
     /// Refused numbers with who changed them since.
@@ -240,6 +258,12 @@ pub(in crate::service) fn put_back(
     Ok(Ok(()))
 }
 
+/// Why destinations may not become others, if they may not.
+type RefusedDestinations<'r> = &'r dyn Fn(&Destinations, &Destinations) -> Option<String>;
+
+/// Whether an entity is archived, and why one may not become another, if it may not.
+type UndoRules<'r, T> = (&'r dyn Fn(&T) -> bool, &'r dyn Fn(&T, &T) -> Option<String>);
+
 /// What an undo does to accounts, applications and trunks.
 struct EntityEdits {
     /// Done before the numbers: names, and what comes back from the archive.
@@ -253,8 +277,13 @@ struct EntityEdits {
 }
 
 impl EntityEdits {
-    /// Nothing is ever deleted, so what a change created goes into the archive.
-    fn of(transaction: &mut dyn Transaction, entities: &[EntityChange]) -> Result<EntityEdits, ServiceError> {
+    /// Nothing is ever deleted, so what a change created goes into the archive. What is
+    /// put back may be refused today, as destinations are: `refused` says why.
+    fn of(
+        transaction: &mut dyn Transaction,
+        entities: &[EntityChange],
+        refused: RefusedDestinations<'_>,
+    ) -> Result<EntityEdits, ServiceError> {
         let at = transaction.at();
         let (restored, archived, stays) = Default::default();
         let mut edits = EntityEdits { restored, any: false, archived, stays };
@@ -265,21 +294,25 @@ impl EntityEdits {
                     let current = transaction.account(id)?;
                     let undone = Account { archived_at: Some(at), ..edit.after.clone() };
                     let ends = |account: &Account| account.archived_at.is_some();
-                    edits.add(("account", id.as_str()), edit, current, undone, ends, EntityChange::Account);
+                    let fits = |_: &Account, _: &Account| None;
+                    edits.add(("account", id.as_str()), edit, current, undone, (&ends, &fits), EntityChange::Account);
                 }
                 EntityChange::Application(edit) => {
                     let id = &edit.after.id;
                     let current = transaction.application(id)?;
                     let undone = Application { archived_at: Some(at), ..edit.after.clone() };
                     let ends = |application: &Application| application.archived_at.is_some();
-                    edits.add(("application", id.as_str()), edit, current, undone, ends, EntityChange::Application);
+                    let fits = |from: &Application, to: &Application| refused(&from.destinations, &to.destinations);
+                    let judges: UndoRules<'_, Application> = (&ends, &fits);
+                    edits.add(("application", id.as_str()), edit, current, undone, judges, EntityChange::Application);
                 }
                 EntityChange::Trunk(edit) => {
                     let id = &edit.after.id;
                     let current = transaction.trunk(id)?;
                     let undone = Trunk { archived_at: Some(at), ..edit.after.clone() };
                     let ends = |trunk: &Trunk| trunk.archived_at.is_some();
-                    edits.add(("trunk", id.as_str()), edit, current, undone, ends, EntityChange::Trunk);
+                    let fits = |from: &Trunk, to: &Trunk| refused(&from.destinations, &to.destinations);
+                    edits.add(("trunk", id.as_str()), edit, current, undone, (&ends, &fits), EntityChange::Trunk);
                 }
                 EntityChange::Partner(_)
                 | EntityChange::Key(_)
@@ -291,8 +324,12 @@ impl EntityEdits {
     }
 
     /// The same, once what comes before the numbers is done.
-    fn begun(transaction: &mut dyn Transaction, entities: &[EntityChange]) -> Result<EntityEdits, ServiceError> {
-        let mut edits = EntityEdits::of(transaction, entities)?;
+    fn begun(
+        transaction: &mut dyn Transaction,
+        entities: &[EntityChange],
+        refused: RefusedDestinations<'_>,
+    ) -> Result<EntityEdits, ServiceError> {
+        let mut edits = EntityEdits::of(transaction, entities, refused)?;
         for edit in std::mem::take(&mut edits.restored) {
             transaction.put_entity(edit)?;
             edits.any = true;
@@ -307,7 +344,7 @@ impl EntityEdits {
         edit: &Edit<T>,
         current: Option<T>,
         archived: T,
-        ends: impl Fn(&T) -> bool,
+        (ends, refused): UndoRules<'_, T>,
         put: impl Fn(Edit<T>) -> EntityChange,
     ) {
         let Some(current) = current.filter(|current| *current == edit.after) else {
@@ -315,6 +352,10 @@ impl EntityEdits {
             return;
         };
         let after = edit.before.clone().unwrap_or(archived);
+        if let Some(why) = refused(&current, &after) {
+            self.stays.push(format!("{kind} {id} stays: {why}"));
+            return;
+        }
         let into = if ends(&after) && !ends(&current) { &mut self.archived } else { &mut self.restored };
         into.push(put(Edit { before: Some(current), after }));
     }

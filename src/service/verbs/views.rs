@@ -36,15 +36,21 @@ impl Service {
         read(self.store.document(key, KIND, ID)?)
     }
 
-    /// Saves a view, in the place of another of its name.
-    pub fn view_save(&self, key: PartnerKey, name: &str, line: &str) -> Result<(), ServiceError> {
+    /// Saves a view. All users of a partner share the views, so one of the same name, in
+    /// whatever case, is replaced only where that is meant.
+    pub fn view_save(&self, key: PartnerKey, name: &str, line: &str, replace: bool) -> Result<(), ServiceError> {
         let fits = !name.is_empty() && name.chars().count() <= NAME_CHARS_MAX && !name.chars().any(char::is_control);
         if !fits {
             return Err(ServiceError::Refused(format!("a view's name has 1 to {NAME_CHARS_MAX} characters")));
         }
         let new = |at| SavedFilter { name: name.to_owned(), line: line.to_owned(), by: self.actor.to_string(), at };
+        let same = |view: &SavedFilter| view.name.to_lowercase() == name.to_lowercase();
         self.edit_views(key, |views, at| {
-            views.retain(|view| view.name != name);
+            let other = views.iter().find(|view| same(view) && view.line != line);
+            if let Some(other) = other.filter(|_| !replace) {
+                return Err(ServiceError::Exists { what: "view", id: other.name.clone() });
+            }
+            views.retain(|view| !same(view));
             if views.len() >= VIEWS_MAX {
                 return Err(ServiceError::Refused(format!("there are {VIEWS_MAX} views already; remove one first")));
             }

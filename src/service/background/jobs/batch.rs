@@ -14,7 +14,7 @@ use crate::domain::{Currency, E164, runs};
 use crate::store::StoreError;
 
 /// What a month costs more, or less, in minor units of each currency.
-pub type MonthlyCosts = BTreeMap<Currency, i64>;
+pub type MonthlyCosts = BTreeMap<Currency, i128>;
 
 /// How a row ended, or would end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::domain::{Currency, E164, Money, NumberRun, Record, RunChange, Status, Time, number};
+use crate::domain::{Currency, E164, NumberRun, Record, RunChange, Status, Sum, Time, number};
 use crate::intake::{Caution, Field, KnownExport, RowError};
 use crate::wire::html::thousands;
 
@@ -169,19 +169,19 @@ pub fn losses_told(losses: &Losses, route_active: u64, done: bool) -> Vec<String
 /// What numbers cost more a month, and less, in minor units.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct CostChange {
-    pub up: i64,
-    pub down: i64,
+    pub up: i128,
+    pub down: i128,
 }
 
 impl CostChange {
-    pub fn net(self) -> i64 {
-        self.up.saturating_sub(self.down)
+    pub fn net(self) -> i128 {
+        self.up - self.down
     }
 }
 
 /// Amounts as JSON numbers with the decimals of their currency.
 fn as_amounts<S: Serializer>(money: &BTreeMap<Currency, CostChange>, serializer: S) -> Result<S::Ok, S::Error> {
-    let amount = |minor, currency| RawValue::from_string(Money { minor, currency }.to_string());
+    let amount = |minor, currency| RawValue::from_string(Sum { minor, currency }.to_string());
     let one = |(&currency, moved): (&Currency, &CostChange)| {
         let both = [("up", amount(moved.up, currency)?), ("down", amount(moved.down, currency)?)];
         Ok((currency, BTreeMap::from(both)))
@@ -401,23 +401,23 @@ impl ImportTally {
     pub fn cost(&mut self, change: &RunChange) {
         let paid = |record: &Option<Record>| record.as_ref().filter(|it| it.state.held()).and_then(|it| it.cost);
         let (before, after) = (paid(&change.before), paid(&change.after));
-        let mut add = |currency, difference: i64| {
-            let difference = difference.saturating_mul(i64::try_from(change.count).unwrap_or(i64::MAX));
+        let mut add = |currency, difference: i128| {
+            let difference = difference * i128::from(change.count);
             let moved: &mut CostChange = self.money.entry(currency).or_default();
             match difference {
-                0.. => moved.up = moved.up.saturating_add(difference),
-                _ => moved.down = moved.down.saturating_sub(difference),
+                0.. => moved.up += difference,
+                _ => moved.down -= difference,
             }
         };
         match (before, after) {
             (Some(before), Some(after)) if before.currency == after.currency => {
                 if before != after {
-                    add(after.currency, after.minor.saturating_sub(before.minor));
+                    add(after.currency, i128::from(after.minor) - i128::from(before.minor));
                 }
             }
             (before, after) => {
-                before.into_iter().for_each(|cost| add(cost.currency, cost.minor.saturating_neg()));
-                after.into_iter().for_each(|cost| add(cost.currency, cost.minor));
+                before.into_iter().for_each(|cost| add(cost.currency, -i128::from(cost.minor)));
+                after.into_iter().for_each(|cost| add(cost.currency, cost.minor.into()));
             }
         }
     }

@@ -17,8 +17,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{RowRefusal, refuse};
-use crate::domain::plan::{self, Judgement};
-use crate::domain::{E164, id, nothing};
+use crate::domain::id::BadId;
+use crate::domain::number::TAGS_MAX;
+use crate::domain::{id, nothing, plan};
 use crate::intake::{Cell, Field, RowFields, RowNumbers};
 use crate::inventory::Snapshot;
 use crate::inventory::names::{ByName, NamedKind};
@@ -84,6 +85,15 @@ impl KnownIds {
             (Field::Region, Some(snapshot)) => snapshot.has_region(text),
             (Field::Tags, Some(snapshot)) => snapshot.has_tag(text),
             _ => false,
+        }
+    }
+
+    /// What to write in the place of a name.
+    fn id_of(&self, kind: NamedKind, name: &str) -> String {
+        let same = self.names[place(kind)].get(&folded(name)).map(|same| &same[..]);
+        match same.unwrap_or_default() {
+            [one] => one.id.to_string(),
+            _ => format!("the {}'s id", kind.one()),
         }
     }
 
@@ -182,7 +192,11 @@ impl<'a> Vet<'a> {
         for (kind, field, id) in ids {
             let Some(id) = id.filter(|id| !self.known.has(kind, id)) else { continue };
             if let Err(error) = id::check_new(id) {
-                verdict.refusals.push(refuse(field, id, error.to_string()));
+                let reason = match error {
+                    BadId::Nothing => nothing::REFUSED.to_owned(),
+                    error => error.to_string(),
+                };
+                verdict.refusals.push(refuse(field, id, reason));
                 continue;
             }
             match self.id(kind, id) {
@@ -200,9 +214,35 @@ impl<'a> Vet<'a> {
         ];
         let said = said.into_iter().filter_map(|(field, text)| Some((field, &**text?)));
         let tags = fields.tags.value().into_iter().flat_map(|tags| tags.iter()).map(|tag| (Field::Tags, tag));
+        let tags: Vec<(Field, &str)> = tags.collect();
+        let mut new = tags.iter().filter(|(field, tag)| !self.known.says(*field, tag));
+        if tags.len() > TAGS_MAX
+            && let Some(&(field, tag)) = new.next()
+        {
+            verdict.refusals.push(refuse(field, tag, format!("must be at most {TAGS_MAX} tags")));
+        }
         for (field, text) in said.chain(tags) {
             if nothing::certain(text) && !self.known.says(field, text) {
                 verdict.refusals.push(refuse(field, text, nothing::REFUSED));
+            }
+        }
+        // A name goes to the id beside it. Alone it says nothing that is read.
+        let customer = fields.account.value().is_some() || fields.reserved_for.value().is_some();
+        let application = fields.application.value().is_some();
+        for (kind, has_id, field, of, name) in [
+            (NamedKind::Customer, customer, Field::AccountName, Field::AccountAuthId, fields.account_name.value()),
+            (
+                NamedKind::Application,
+                application,
+                Field::ApplicationName,
+                Field::ApplicationId,
+                fields.application_name.value(),
+            ),
+        ] {
+            if let Some(name) = name.filter(|_| !has_id) {
+                let reason =
+                    format!("is not read without an id; write {} in {}", self.known.id_of(kind, name), of.as_str());
+                verdict.doubts.push(CellDoubt { field, value: name.to_string(), reason });
             }
         }
         if let (Some(id), Some(name)) = (fields.account.value(), fields.account_name.value())
@@ -273,23 +313,7 @@ impl<'a> Vet<'a> {
 /// must not be misspelt is the import's business, which knows what is new.
 pub(super) fn numbers(numbers: RowNumbers) -> Option<CellDoubt> {
     let RowNumbers::Block { first, last } = numbers else { return None };
-    let alike = plan::alike(first.digits(), last.digits());
-    let mut wrong = alike.filter(|(first, _)| !plan::lookup(*first).valid).peekable();
-    let found = E164::new(wrong.peek()?.0)?;
-    let more = wrong.map(|(first, last)| last - first + 1).sum::<u64>() - 1;
-    let mut reason = match (more, numbers.count()) {
-        (0, 1) => "is not valid by the numbering plan".to_owned(),
-        (0, count) => format!("is not valid by the numbering plan; the other {} of the block are", count - 1),
-        (more, count) if more + 1 == count => {
-            format!("is not valid by the numbering plan, like all {count} numbers of the block")
-        }
-        (more, count) => format!("is not valid by the numbering plan, like {more} more of the block's {count} numbers"),
-    };
-    if let Judgement::Misspelt(misspelling) = plan::judge(found) {
-        reason = misspelling.to_string();
-    } else if let Some((first, last)) = plan::glued_block(found) {
-        reason.push_str(&format!("; probably a block, which is written {first}..{last}"));
-    }
+    let (found, reason) = plan::caution(first, last)?;
     Some(CellDoubt { field: Field::Number, value: found.to_string(), reason })
 }
 
