@@ -381,11 +381,13 @@ pub fn find<'a>(snapshot: &'a Snapshot, options: &'a CheckOptions, now: Time) ->
     let mut by_check = Vec::new();
     let mut wanted: Vec<Check> = Check::ALL.iter().copied().filter(|&check| options.wants(check)).collect();
     let expiry = [Check::Expired, Check::Expiring];
-    if expiry.iter().all(|check| wanted.contains(check)) {
+    if let Some(expiring) = filter_of(options, now, Check::Expiring)
+        && expiry.iter().all(|check| wanted.contains(check))
+    {
         // One walk finds both.
         wanted.retain(|check| !expiry.contains(check));
+        let either = Filter { expires_after: None, ..expiring };
         let (mut expired, mut expiring) = (NumbersFound::new(), NumbersFound::new());
-        let either = Filter { expires_after: None, ..expiring_filter(options, now) };
         snapshot.held_numbers(&either, now, &mut |numbers| {
             let found = if numbers.has_expired(now) { &mut expired } else { &mut expiring };
             found.add(numbers);
@@ -409,25 +411,17 @@ pub fn find<'a>(snapshot: &'a Snapshot, options: &'a CheckOptions, now: Time) ->
 
 /// What a check that is a question to the index asks for.
 fn filter_of(options: &CheckOptions, now: Time, check: Check) -> Option<Filter> {
-    let expiring = expiring_filter(options, now);
-    match check {
-        Check::Expired => Some(Filter { expires_after: None, expires_before: Some(now.plus(1)), ..expiring }),
-        Check::Unrouted => {
-            let (status, routed) = (Some(Status::Active), Some(false));
-            Some(Filter { status, routed, expires_after: None, expires_before: None, ..expiring })
-        }
-        Check::Expiring => Some(expiring),
-        _ => None,
-    }
-}
-
-fn expiring_filter(options: &CheckOptions, now: Time) -> Filter {
-    Filter {
+    let held = Filter {
         account: options.account.as_ref().map(|account| account.as_str().into()),
         assigned: Some(true),
-        expires_after: Some(now),
-        expires_before: Some(now.plus(options.within).plus(1)),
         ..Filter::default()
+    };
+    let end = now.plus(options.within);
+    match check {
+        Check::Expired => Some(Filter { expires_before: Some(now.plus(1)), ..held }),
+        Check::Unrouted => Some(Filter { status: Some(Status::Active), routed: Some(false), ..held }),
+        Check::Expiring => Some(Filter { expires_after: Some(now), expires_before: Some(end.plus(1)), ..held }),
+        _ => None,
     }
 }
 

@@ -377,7 +377,7 @@ impl CalledBefore {
                 time => {
                     let time = Time::upper_bound(time).map_err(|error| {
                         let message = match error {
-                            BadTime::Never => "must be earlier than 9999-12-31".to_owned(),
+                            BadTime::Never => error.to_string(),
                             error => format!("{error}, or never, or both divided by a comma"),
                         };
                         FieldError::new(name, code::INVALID, message, text)

@@ -277,10 +277,7 @@ impl Filter {
         }
         let invalid = |message: &str| QueryError::Value(FieldError::new(name, code::INVALID, message, value));
         let time = |read: fn(&str) -> Result<Time, BadTime>| {
-            read(value).map(Some).map_err(|error| match error {
-                BadTime::Never => invalid("must be earlier than 9999-12-31"),
-                error => invalid(&error.to_string()),
-            })
+            read(value).map(Some).map_err(|error| invalid(&error.to_string()))
         };
         // Stored times are whole seconds, and a bound may have a fraction.
         let (before, after) = (|| time(Time::upper_bound), || time(str::parse));

@@ -510,7 +510,7 @@ fn a_refused_form_keeps_the_version_that_it_was_sent_with() {
         assert_eq!(version_of(refused.text(), form), old, "{form} takes the version of a change that nobody told of");
         let told = pages.refused(form, &[&mended[..], &[("version", &old)]].concat());
         assert!(said(told.text()).contains("was changed"), "{form}: {}", said(told.text()));
-        // Once it is told, the form may be sent again.
+        // The refused form has the new version, so the user may send it again.
         let new = version_of(told.text(), form);
         assert_ne!(new, old, "{form}");
         pages.done(form, &[&mended[..], &[("version", &new)]].concat());

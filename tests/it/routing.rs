@@ -182,7 +182,8 @@ fn the_settings_say_which_networks_and_which_are_refused() {
     }
 }
 
-/// What was allowed once does not come back by an undo, whoever undoes it.
+/// An undo by a key or by the command restores no destination that the settings refuse
+/// today.
 #[test]
 fn an_undo_restores_no_destination_that_is_refused_today() {
     let database = Arc::new(Database::sample());
