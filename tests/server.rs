@@ -529,6 +529,41 @@ async fn early_answer_survives_an_unread_body() {
     assert_eq!(client.fill().await.expect("an end, not a reset"), 0);
 }
 
+#[tokio::test]
+async fn unread_body_in_a_packet_of_its_own_keeps_the_connection() {
+    let server = start(LIMITS).await;
+    let mut client = server.connect().await;
+    for line in ["POST /ignore", "GET /hello", "POST /nowhere", "DELETE /echo"] {
+        client.send(&format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")).await;
+        sleep(Duration::from_millis(50)).await;
+        client.send("abc").await;
+        let answer = client.answer().await;
+        assert!(!answer.head.contains("connection: close"), "{line}: {}", answer.head);
+    }
+    client.send(GET_HELLO).await;
+    assert_eq!(client.answer().await.body, "hello");
+}
+
+#[tokio::test]
+async fn unread_body_that_may_not_come_is_answered_with_the_end_of_the_connection() {
+    let server = start(Limits { body_timeout: SHORT, ..LIMITS }).await;
+    for (headers, waits) in [
+        ("Content-Length: 3", true),
+        ("Content-Length: 3\r\nExpect: 100-continue", false),
+        ("Content-Length: 5000", false),
+        ("Transfer-Encoding: chunked", false),
+    ] {
+        let mut client = server.connect().await;
+        let asked = Instant::now();
+        client.send(&format!("POST /ignore HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.body, "ignored", "{headers}");
+        assert!(answer.head.contains("connection: close"), "{headers}: {}", answer.head);
+        assert!(asked.elapsed() >= SHORT || !waits, "{headers}");
+        assert_eq!(client.fill().await.expect("an end, not a reset"), 0, "{headers}");
+    }
+}
+
 // A service that fails.
 
 #[tokio::test]

@@ -208,7 +208,8 @@ fn admit(
     tls: bool,
     progress: &Arc<ConnectionProgress>,
 ) -> Result<Request<Body>, StatusCode> {
-    let mut request = request.map(|body| progress.request_begin(body));
+    let expected = request.headers().contains_key(header::EXPECT);
+    let mut request = request.map(|body| progress.request_begin(body, expected));
     judge(&request, &progress.head_values("content-length"))?;
     // Of two hosts the one in the target counts (RFC 9112, section 3.2.2).
     let target = request.uri().authority().filter(|_| request.uri().scheme().is_some());
@@ -297,6 +298,9 @@ async fn answer_to(
         parts.headers = transport::last_headers(parts.headers, body.len());
         Response::from_parts(parts, Body::from(body))
     });
+    if !answer.headers().contains_key(header::CONNECTION) {
+        progress.pass_rest().await;
+    }
     if progress.body_is_unread() {
         answer.headers_mut().insert(header::CONNECTION, transport::CLOSE);
     }

@@ -11,7 +11,7 @@
 //! Deliberately absent: clocks. [`super::connection`] decides what is late.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::{Pin, pin},
@@ -68,6 +68,8 @@ pub(super) struct ConnectionProgress {
     body_late: AtomicBool,
     /// The last request that was answered without its body having been read.
     body_unread_of: AtomicU64,
+    /// The rest of a small body that nobody wanted.
+    rest: Mutex<Option<Incoming>>,
     /// Whether the answer under way is [`EndlessAnswer`](super::EndlessAnswer).
     endless: AtomicBool,
     writes: AtomicU64,
@@ -119,8 +121,8 @@ impl ConnectionProgress {
         self.body_late.store(true, Relaxed);
     }
 
-    /// Whether most of the present request's body is still to come and unwanted:
-    /// hyper will then close after the answer.
+    /// Whether the present request's body is still to come and unwanted: hyper will then
+    /// close after the answer.
     pub(super) fn body_is_unread(&self) -> bool {
         let request = self.requests();
         request != 0 && self.body_unread_of.load(Relaxed) == request
@@ -137,7 +139,8 @@ impl ConnectionProgress {
     }
 
     /// The service gets a request. The body to give it tells when it is complete.
-    pub(super) fn request_begin(self: &Arc<ConnectionProgress>, body: Incoming) -> Body {
+    /// `expected` is whether the client waits for a word before it sends the body.
+    pub(super) fn request_begin(self: &Arc<ConnectionProgress>, body: Incoming, expected: bool) -> Body {
         let request = self.requests() + 1;
         self.requests.store(request, Relaxed);
         self.enter(ConnectionStage::Handling);
@@ -146,7 +149,33 @@ impl ConnectionProgress {
         }
         self.body_of.store(request, Relaxed);
         self.body_bytes.store(0, Relaxed);
-        Body::new(RequestBody { body, request, complete: false, progress: Arc::clone(self) })
+        Body::new(RequestBody { body: Some(body), request, expected, complete: false, progress: Arc::clone(self) })
+    }
+
+    /// Waits for the rest of a small body that nobody wanted. Many clients send it in a packet
+    /// of its own: hyper would not find it yet, and close the connection without having said so.
+    pub(super) async fn pass_rest(&self) {
+        let request = self.requests();
+        if self.body_of() != Some(request) {
+            return;
+        }
+        let Some(mut rest) = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let passed = poll_fn(|cx| {
+            loop {
+                if self.body_is_late() {
+                    return Poll::Ready(false);
+                }
+                match ready!(Pin::new(&mut rest).poll_frame(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => return Poll::Ready(false),
+                    None => return Poll::Ready(true),
+                }
+            }
+        });
+        if !passed.await {
+            self.body_unread_of.store(request, Relaxed);
+        }
+        self.body_end(request);
     }
 
     /// The service has answered. The body to give to hyper tells when it is taken.
@@ -431,8 +460,11 @@ fn peer_has_closed(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
 
 /// A request's body, which notes when it is complete or nobody wants it.
 struct RequestBody {
-    body: Incoming,
+    /// Until it is dropped.
+    body: Option<Incoming>,
     request: u64,
+    /// Whether the client waits for a word before it sends the body.
+    expected: bool,
     /// Or failed. A chunked `Incoming` does not know its end once it is past.
     complete: bool,
     progress: Arc<ConnectionProgress>,
@@ -443,14 +475,16 @@ impl http_body::Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let ended = !matches!(frame, Some(Ok(_))) || body.is_end_stream();
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
             && self.progress.body_of() == Some(self.request)
         {
             self.progress.body_bytes.fetch_add(data.len() as u64, Relaxed);
         }
-        if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+        if ended {
             self.complete = true;
             self.progress.body_end(self.request);
         }
@@ -458,22 +492,27 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.progress.body_end(self.request);
-        // hyper reads once more, which gets the rest of a small body.
-        let small = self.body.size_hint().upper().is_some_and(|rest| rest <= READ_BYTES as u64);
-        if !small && !self.complete {
-            self.progress.body_unread_of.store(self.request, Relaxed);
+        let Some(body) = self.body.take().filter(|_| !self.complete) else {
+            return self.progress.body_end(self.request);
+        };
+        let small = body.size_hint().upper().is_some_and(|rest| rest <= READ_BYTES as u64);
+        let unanswered = self.progress.stage() == ConnectionStage::Handling;
+        if small && unanswered && !self.expected && self.progress.body_of() == Some(self.request) {
+            *self.progress.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            return;
         }
+        self.progress.body_end(self.request);
+        self.progress.body_unread_of.store(self.request, Relaxed);
     }
 }
 
