@@ -569,6 +569,10 @@ impl LogReads for Paced {
         self.store.history(key, number)
     }
 
+    fn entries(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<(u64, LogEntry)>, StoreError> {
+        self.store.entries(key, after, limit)
+    }
+
     fn list(
         &self,
         key: PartnerKey,

@@ -306,6 +306,15 @@ impl Found<'_> {
         counts
     }
 
+    /// The numbers that are paid for and not called.
+    pub fn idle(&self) -> &[Finding] {
+        let idle = self.by_check.iter().find(|(check, _)| *check == Check::Idle);
+        match idle {
+            Some((_, CheckFound::Each(findings))) => findings,
+            Some((_, CheckFound::Numbers(_))) | None => &[],
+        }
+    }
+
     /// The findings without the first `skip`.
     pub fn iter(&self, skip: u64) -> impl Iterator<Item = Finding> {
         let mut skip = skip;

@@ -27,7 +27,7 @@ use crate::http::checks::idle_days;
 use crate::inventory::Snapshot;
 use crate::inventory::called::DAYS_KEPT;
 use crate::service::verbs::checks::{
-    FindingsPage, FindingsSummary, NOTE_CHARS_MAX, ReportedFinding, findings, page, summary,
+    FindingsPage, FindingsSummary, NOTE_CHARS_MAX, ReportedFinding, is_found, page, summary,
 };
 use crate::wire::html::Html;
 
@@ -330,7 +330,7 @@ async fn there(visit: &Visit, id: &str, options: CheckOptions) -> Result<bool, T
     }
     let (snapshot, now, id) = (visit.snapshot.clone(), visit.clock.now, id.to_owned());
     let options = CheckOptions { account: None, ..options };
-    blocking(move || findings(&snapshot, &options, None, now).iter().any(|seen| seen.id == id)).await
+    blocking(move || is_found(&snapshot, &options, &id, now)).await
 }
 
 /// A note, and until when a finding is set aside.

@@ -17,14 +17,16 @@ use askama::Template;
 use super::gate::{Visit, made};
 use super::page::Notice;
 use super::{pieces, show};
-use crate::checks::{CheckOptions, Finding};
+use crate::checks::{self, CheckOptions, Finding};
 use crate::domain::summary::{self, Names};
 use crate::domain::{AccountId, ApplicationId, EntityChange, Money, NumberChange, Record, Time, TrunkId, Verb};
 use crate::inventory::Snapshot;
 use crate::inventory::names::NamedKind;
-use crate::service::verbs::checks::{ReportedFinding, findings};
 use crate::service::verbs::import::{FieldChange, Naming, differences};
 use crate::wire::html::Html;
+
+/// Of how many findings the numbers are known by the findings' ids; of more, the ids are shown.
+const NAMED_FINDINGS_MAX: usize = 20_000;
 
 /// What things are called, as of a snapshot.
 pub struct Called<'s> {
@@ -88,15 +90,16 @@ impl Names for Called<'_> {
     /// `Unrouted, +912271264217`; what is no longer found has its id only.
     fn finding(&self, id: &str) -> String {
         let all = self.findings.get_or_init(|| {
-            let found = findings(self.snapshot, &CheckOptions::default(), None, Time::now());
-            let about = |seen: &ReportedFinding| {
-                let Finding { check, account, number, .. } = &seen.finding;
-                let number = number.map(|number| number.to_string());
-                let customer = account.as_ref().map(|id| self.customer(id));
-                let about: Vec<String> = [show::check_name(*check)].into_iter().chain(number.or(customer)).collect();
-                about.join(", ")
+            let options = CheckOptions::default();
+            let found = checks::find(self.snapshot, &options, Time::now());
+            let about = |finding: Finding| {
+                let number = finding.number.map(|number| number.to_string());
+                let customer = finding.account.as_ref().map(|id| self.customer(id));
+                let check = show::check_name(finding.check);
+                let about: Vec<String> = [check].into_iter().chain(number.or(customer)).collect();
+                (finding.id(), about.join(", "))
             };
-            found.iter().map(|seen| (seen.id.clone(), about(seen))).collect()
+            found.iter(0).take(NAMED_FINDINGS_MAX).map(about).collect()
         });
         all.get(id).cloned().unwrap_or_else(|| id.to_owned())
     }

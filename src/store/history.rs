@@ -5,12 +5,15 @@
 //! and their parts; this module decodes them.
 
 mod shelf;
+mod window;
 
 use std::collections::HashSet;
 
 use self::shelf::Shelf;
+use self::window::body;
+pub(super) use self::window::{LargeChangeStore, LargeChanges};
 use super::log::{self, Chain, Skimmed};
-use super::rows::{PARTNER, RowCells, corrupt, read_partner};
+use super::rows::{ENTRY, PARTNER, RowCells, corrupt, read_entry, read_partner};
 use super::sql::{Sql, SqlStore, bind};
 use super::{LogEntry, LogPiece, LoggedChange, Past, Replayed, StoreError};
 use crate::domain::change::{Digest, GENESIS};
@@ -118,6 +121,10 @@ pub trait LogReads {
     /// A number's life within a partner, oldest first.
     fn history(&self, key: PartnerKey, number: E164) -> Result<Vec<Past>, StoreError>;
 
+    /// The entries of a partner's log after a version, oldest first, at most `limit`:
+    /// when, by whom and with which verb. Reads nothing of what they did.
+    fn entries(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<(u64, LogEntry)>, StoreError>;
+
     /// A partner's log after a version, oldest first, at most `limit` entries,
     /// each with `numbers` of its numbers from the one at `skip`.
     fn list(
@@ -139,7 +146,7 @@ pub trait LogReads {
     ) -> Result<(), StoreError>;
 }
 
-impl<S: SqlStore> LogReads for S {
+impl<S: SqlStore + LargeChangeStore> LogReads for S {
     fn partner(&self, auth_id: &PartnerId) -> Result<Option<PartnerKey>, StoreError> {
         let sql = format!("SELECT partner, {PARTNER} FROM partner WHERE auth_id = ?1");
         let read = |row: &dyn RowCells| read_partner(row, 1).and_then(|_| Ok(PartnerKey(row.int(0)?)));
@@ -180,6 +187,14 @@ impl<S: SqlStore> LogReads for S {
         self.read(|sql| history(&Shelf { sql, key }, number))
     }
 
+    fn entries(&self, key: PartnerKey, after: u64, limit: usize) -> Result<Vec<(u64, LogEntry)>, StoreError> {
+        let sql = format!(
+            "SELECT version, {ENTRY} FROM change WHERE partner = ?1 AND version > ?2 ORDER BY version LIMIT ?3"
+        );
+        let read = |row: &dyn RowCells| Ok((row.int(0)? as u64, read_entry(row, 1)?));
+        self.read(|reader| reader.all(&sql, bind![key, after, limit], read))
+    }
+
     fn list(
         &self,
         key: PartnerKey,
@@ -188,7 +203,7 @@ impl<S: SqlStore> LogReads for S {
         skip: u64,
         numbers: usize,
     ) -> Result<Vec<LoggedChange>, StoreError> {
-        self.read(|sql| list(&Shelf { sql, key }, after, limit, skip, numbers))
+        self.read(|sql| list(&Shelf { sql, key }, self.large_changes(), after, limit, skip, numbers))
     }
 
     fn replay(
@@ -333,6 +348,7 @@ fn history<S: Sql>(shelf: &Shelf<S>, number: E164) -> Result<Vec<Past>, StoreErr
 
 fn list<S: Sql>(
     shelf: &Shelf<S>,
+    large: &LargeChanges,
     after: u64,
     limit: usize,
     skip: u64,
@@ -340,7 +356,7 @@ fn list<S: Sql>(
 ) -> Result<Vec<LoggedChange>, StoreError> {
     let entries = shelf.entries(after, u64::MAX, limit)?;
     let listed = |BareEntry { version, entry, entities, .. }: BareEntry| {
-        let (numbers, total) = window(shelf, version, skip, numbers)?;
+        let (numbers, total) = large.window(shelf, version, skip, numbers)?;
         Ok(LoggedChange { version, entry, entities: log::decode_entities(&entities)?, numbers, total })
     };
     entries.into_iter().map(listed).collect()
@@ -391,64 +407,4 @@ fn replay_numbers<S: Sql>(
         }
     }
     Ok(())
-}
-
-/// The numbers of a change from the one at `skip` on, at most `limit`, and how
-/// many there are in all.
-fn window<S: Sql>(
-    shelf: &Shelf<S>,
-    version: u64,
-    skip: u64,
-    limit: usize,
-) -> Result<(Vec<NumberChange>, u64), StoreError> {
-    // Of which group each part is, which it is, and how many numbers it has.
-    let mut sizes: Vec<(u64, i64, u64)> = Vec::new();
-    shelf.parts_of(version, &mut |at, body| {
-        let skimmed = Skimmed::read(body)?;
-        sizes.push((skimmed.group(), at.part, skimmed.count()));
-        Ok(())
-    })?;
-    // Parts of a large change come in batches, each in order.
-    sizes.sort_unstable();
-    let (mut shown, mut total) = (Vec::new(), 0);
-    for group in sizes.chunk_by(|a, b| a.0 == b.0) {
-        let skip = skip.saturating_sub(total);
-        let room = limit - shown.len();
-        let count = match group {
-            [(_, _, count)] => *count,
-            // In several parts, a number may have been put twice.
-            parts => distinct(shelf, version, parts)?,
-        };
-        if skip < count && room > 0 {
-            match group {
-                [(_, part, _)] => Skimmed::read(&body(shelf, version, *part)?)?.window(skip, room, &mut shown)?,
-                parts => {
-                    let mut numbers = Vec::new();
-                    for (_, part, count) in parts {
-                        let body = body(shelf, version, *part)?;
-                        Skimmed::read(&body)?.window(0, *count as usize, &mut numbers)?;
-                    }
-                    log::merge(&mut numbers);
-                    shown.extend(numbers.into_iter().skip(skip as usize).take(room));
-                }
-            }
-        }
-        total += count;
-    }
-    Ok((shown, total))
-}
-
-/// How many numbers several parts have together.
-fn distinct<S: Sql>(shelf: &Shelf<S>, version: u64, parts: &[(u64, i64, u64)]) -> Result<u64, StoreError> {
-    let mut digits: Vec<u64> = Vec::new();
-    for (_, part, _) in parts {
-        digits.extend(Skimmed::read(&body(shelf, version, *part)?)?.digits());
-    }
-    digits.sort_unstable();
-    digits.dedup();
-    Ok(digits.len() as u64)
-}
-
-fn body<S: Sql>(shelf: &Shelf<S>, version: u64, part: i64) -> Result<String, StoreError> {
-    shelf.body(version, part)?.ok_or_else(|| corrupt(format!("part {part} of version {version} is gone")))
 }

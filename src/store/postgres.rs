@@ -46,7 +46,7 @@ use self::sql::PgSql;
 use self::transaction::Lane;
 use super::group::GroupCommit;
 use super::health::Health;
-use super::history::LOG_INTEGRITY;
+use super::history::{LOG_INTEGRITY, LargeChangeStore, LargeChanges};
 use super::own_entries::OwnEntries;
 use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
@@ -80,6 +80,7 @@ pub struct PgStore {
     lanes: Mutex<HashMap<PartnerKey, Arc<GroupCommit<Lane>>>>,
     own: Arc<OwnEntries>,
     follower: Mutex<PostgresFollower>,
+    large_changes: LargeChanges,
     /// Of those who write to people, one has a connection.
     people: Mutex<()>,
 }
@@ -113,7 +114,7 @@ impl PgStore {
         pooler::refuse(&core)?;
         schema::prepare(&core, open)?;
         let (lanes, own, follower, people) = Default::default();
-        Ok(PgStore { core, lanes, own, follower, people })
+        Ok(PgStore { core, lanes, own, follower, people, large_changes: LargeChanges::default() })
     }
 
     /// Whether neighbours with equal values are one row.
@@ -167,6 +168,12 @@ impl PgStore {
             true => Err(StoreError::Unknown { reason: "the database warned while it committed".into() }.into()),
             false => Ok(()),
         }
+    }
+}
+
+impl LargeChangeStore for PgStore {
+    fn large_changes(&self) -> &LargeChanges {
+        &self.large_changes
     }
 }
 

@@ -85,6 +85,9 @@ pub(super) trait Sql {
     const SKIP_LOCKED: &'static str;
     /// The function that finds a text in another; from 1, 0 if it is not in it.
     const FIND: &'static str;
+    /// What follows `change_part` in a query for a subject, so that it is found by its index
+    /// and not among all parts of the partner's log.
+    const BY_SUBJECT: &'static str;
 
     /// Where rows that cannot be understood are counted.
     fn health(&self) -> &Health;

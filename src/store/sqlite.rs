@@ -39,7 +39,7 @@ use self::sql::SqliteSql;
 use super::entities::{ENTITIES, EntityTable};
 use super::group::{CommitFailure, Engine, GroupCommit, Written};
 use super::health::Health;
-use super::history::LOG_INTEGRITY;
+use super::history::{LOG_INTEGRITY, LargeChangeStore, LargeChanges};
 use super::own_entries::OwnEntries;
 use super::people::tables::prune as prune_step;
 use super::people::{PeopleDraft, PeopleLook, PeopleStore, Prune};
@@ -68,6 +68,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0010_row_digest.sql"),
     include_str!("../../migrations/sqlite/0011_runs.sql"),
     include_str!("../../migrations/sqlite/0012_net_change.sql"),
+    include_str!("../../migrations/sqlite/0013_document.sql"),
 ];
 /// The schema at which numbers are rows of `number_run`.
 const RUNS: usize = 10;
@@ -98,6 +99,7 @@ pub struct SqliteStore {
     follower: Mutex<SqliteFollower>,
     /// Connections that are not reading just now.
     readers: Mutex<Vec<Connection>>,
+    large_changes: LargeChanges,
     health: Health,
 }
 
@@ -331,6 +333,7 @@ impl SqliteStore {
             own,
             follower: Mutex::new(follower),
             readers: Mutex::default(),
+            large_changes: LargeChanges::default(),
             health: Health::default(),
         })
     }
@@ -402,6 +405,12 @@ impl SqliteStore {
         let connection = connect(&self.path, self.access)?;
         connection.pragma_update(None, "cache_size", -2_048)?;
         Ok(connection)
+    }
+}
+
+impl LargeChangeStore for SqliteStore {
+    fn large_changes(&self) -> &LargeChanges {
+        &self.large_changes
     }
 }
 

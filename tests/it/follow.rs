@@ -116,6 +116,9 @@ impl LogReads for Far {
     fn history(&self, key: PartnerKey, number: E164) -> Stored<Vec<Past>> {
         self.asked()?.history(key, number)
     }
+    fn entries(&self, key: PartnerKey, after: u64, limit: usize) -> Stored<Vec<(u64, LogEntry)>> {
+        self.asked()?.entries(key, after, limit)
+    }
     fn list(&self, key: PartnerKey, after: u64, limit: usize, skip: u64, numbers: usize) -> Stored<Vec<LoggedChange>> {
         self.asked()?.list(key, after, limit, skip, numbers)
     }

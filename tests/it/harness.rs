@@ -423,6 +423,11 @@ impl Running {
 }
 
 impl Server {
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Serves the sample inventory.
     pub fn sample() -> Server {
         Server::start(Database::sample(), &[])

@@ -59,6 +59,7 @@ mod past;
 mod people;
 mod pooler;
 mod postgres;
+mod reading;
 mod replica;
 mod roles;
 mod routing;

@@ -180,8 +180,8 @@ fn modified(path: &Path) -> Option<Time> {
 fn latest_change(store: &dyn Store) -> Option<Time> {
     let heads = store.heads(true).ok().flatten()?;
     let last = |head: &store::LogHead| {
-        let list = store.list(head.key, head.version.saturating_sub(1), 1, 0, 0).ok()?;
-        list.first().map(|change| change.entry.at)
+        let entries = store.entries(head.key, head.version.saturating_sub(1), 1).ok()?;
+        entries.first().map(|(_, entry)| entry.at)
     };
     heads.iter().filter_map(last).max()
 }

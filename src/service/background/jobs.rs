@@ -602,13 +602,11 @@ impl Service {
             return Ok(known.clone());
         }
         let found = match authors.len() < AUTHORS_MAX {
-            true => self.store.list(key, version - 1, 1, 0, 0)?.pop().filter(|listed| listed.version == version),
+            true => self.store.entries(key, version - 1, 1)?.pop().filter(|(found, _)| *found == version),
             false => None,
         };
         let text = match found {
-            Some(listed) => {
-                format!("changed since, by {} ({}) at version {version}", listed.entry.actor, listed.entry.verb)
-            }
+            Some((_, entry)) => format!("changed since, by {} ({}) at version {version}", entry.actor, entry.verb),
             None => format!("changed since, at version {version}"),
         };
         authors.insert(version, text.clone());

@@ -641,11 +641,11 @@ impl Service {
         if webhook.events.is_empty() {
             return Ok(pending + snapshot.version - head.cursor);
         }
-        let list = self.store.list(snapshot.key, head.cursor, PENDING_EXACT, 0, 0)?;
-        let wanted = list.iter().filter(|change| change.version <= snapshot.version);
-        pending += wanted.filter(|change| webhook.wants(change.entry.verb.as_str())).count() as u64;
-        if let Some(last) = list.last().filter(|_| list.len() == PENDING_EXACT) {
-            pending += snapshot.version.saturating_sub(last.version);
+        let entries = self.store.entries(snapshot.key, head.cursor, PENDING_EXACT)?;
+        let heard = entries.iter().filter(|(version, _)| *version <= snapshot.version);
+        pending += heard.filter(|(_, entry)| webhook.wants(entry.verb.as_str())).count() as u64;
+        if let Some((last, _)) = entries.last().filter(|_| entries.len() == PENDING_EXACT) {
+            pending += snapshot.version.saturating_sub(*last);
         }
         Ok(pending)
     }

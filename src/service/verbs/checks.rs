@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::checks::{self, Finding};
+use crate::checks::{self, Finding, Found};
 use crate::domain::change::Edit;
 use crate::domain::field::code;
 use crate::domain::{Acknowledgement, EntityChange, FieldError, PartnerKey, Sum, Time, Verb};
@@ -56,8 +56,7 @@ pub struct FindingsPage {
     pub saves: Vec<Sum>,
 }
 
-/// The findings without the first `skip`, at most so many. Only those are made where
-/// none is acknowledged.
+/// The findings without the first `skip`, at most so many.
 pub fn page(
     snapshot: &Snapshot,
     options: &CheckOptions,
@@ -65,20 +64,48 @@ pub fn page(
     now: Time,
     (skip, rows): (u64, usize),
 ) -> FindingsPage {
-    let every = match acknowledged {
-        None => true,
-        Some(wanted) => !wanted && snapshot.acknowledgements.iter().all(|one| !one.holds(now)),
+    let found = checks::find(snapshot, options, now);
+    let each = |skip| found.iter(skip).map(|finding| reported(snapshot, finding, now));
+    let set_aside = acknowledged.map_or_else(Vec::new, |_| set_aside(snapshot, &found, now));
+    let wanted = |finding: &&Finding| {
+        let seen = || reported(snapshot, (*finding).clone(), now);
+        acknowledged.is_none_or(|wanted| seen().acknowledged.is_some() == wanted)
     };
-    if every && !options.checks.contains(&Check::Idle) {
-        let found = checks::find(snapshot, options, now);
-        let page = found.iter(skip).take(rows).map(|finding| reported(snapshot, finding, now)).collect();
-        return FindingsPage { rows: page, total: found.len(), counts: found.counts(), saves: Vec::new() };
+    let saves = checks::savings(snapshot, found.idle().iter().filter(wanted), now);
+    let (rows, counts) = match acknowledged {
+        Some(true) => {
+            let counts = checks::counts(set_aside.iter().map(|seen| &seen.finding));
+            (set_aside.into_iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(rows).collect(), counts)
+        }
+        Some(false) if !set_aside.is_empty() => {
+            let open = each(0).filter(|seen| seen.acknowledged.is_none());
+            let rows = open.skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(rows).collect();
+            (rows, without(found.counts(), &set_aside))
+        }
+        Some(false) | None => (each(skip).take(rows).collect(), found.counts()),
+    };
+    FindingsPage { rows, total: counts.values().sum(), counts, saves }
+}
+
+/// Those that somebody has acknowledged. An acknowledgement is of one finding, if that is
+/// still there; only a finding that is made tells its id.
+fn set_aside(snapshot: &Snapshot, found: &Found<'_>, now: Time) -> Vec<ReportedFinding> {
+    let held = snapshot.acknowledgements.iter().filter(|one| one.holds(now)).count();
+    let each = found.iter(0).map(|finding| reported(snapshot, finding, now));
+    each.filter(|seen| seen.acknowledged.is_some()).take(held).collect()
+}
+
+/// The counts of all but some.
+fn without(mut counts: BTreeMap<Check, u64>, some: &[ReportedFinding]) -> BTreeMap<Check, u64> {
+    for seen in some {
+        counts.entry(seen.finding.check).and_modify(|all| *all -= 1);
     }
-    let all = findings(snapshot, options, acknowledged, now);
-    let total = all.len() as u64;
-    let counts = checks::counts(all.iter().map(|seen| &seen.finding));
-    let saves = checks::savings(snapshot, all.iter().map(|seen| &seen.finding), now);
-    FindingsPage { rows: all.into_iter().skip(skip.min(total) as usize).take(rows).collect(), total, counts, saves }
+    counts
+}
+
+/// Whether there is a finding with an id.
+pub fn is_found(snapshot: &Snapshot, options: &CheckOptions, id: &str, now: Time) -> bool {
+    checks::find(snapshot, options, now).iter(0).any(|finding| finding.id() == id)
 }
 
 /// How many findings there are, and the first of those that nobody has acknowledged.
@@ -88,20 +115,16 @@ pub struct FindingsSummary {
     pub first: Vec<ReportedFinding>,
 }
 
-/// Counts [`findings`]. Each is made only to find those that are acknowledged.
+/// Counts [`findings`].
 pub fn summary(snapshot: &Snapshot, options: &CheckOptions, now: Time, first: usize) -> FindingsSummary {
     let found = checks::find(snapshot, options, now);
-    let each = || found.iter(0).map(|finding| reported(snapshot, finding, now));
-    // An acknowledgement is of one finding, if that is still there.
-    let held = snapshot.acknowledgements.iter().filter(|one| one.holds(now)).count();
-    let set_aside = each().filter(|seen| seen.acknowledged.is_some()).take(held);
-    let set_aside: Vec<Finding> = set_aside.map(|seen| seen.finding).collect();
-    let (mut open, acknowledged) = (found.counts(), checks::counts(&set_aside));
-    for (check, count) in &acknowledged {
-        open.entry(*check).and_modify(|all| *all -= count);
+    let set_aside = set_aside(snapshot, &found, now);
+    let each = found.iter(0).map(|finding| reported(snapshot, finding, now));
+    FindingsSummary {
+        open: without(found.counts(), &set_aside),
+        acknowledged: checks::counts(set_aside.iter().map(|seen| &seen.finding)),
+        first: each.filter(|seen| seen.acknowledged.is_none()).take(first).collect(),
     }
-    let first = each().filter(|seen| seen.acknowledged.is_none()).take(first).collect();
-    FindingsSummary { open, acknowledged, first }
 }
 
 impl Service {

@@ -76,26 +76,28 @@ impl<S: Sql> Shelf<S> {
         self.sql.all(SPLIT_GROUPS, values, |row| Ok((row.int(0)? as u64, row.int(1)? as u64)))
     }
 
-    /// The parts that a condition names, with their bodies.
-    fn parts_where(&self, condition: &str, values: &[SqlValue<'_>], take: TakePart<'_>) -> Result<(), StoreError> {
-        let sql = format!("SELECT version, part, subject, body FROM change_part WHERE partner = ?1 AND {condition}");
+    /// The parts that the end of a query names, with their bodies.
+    fn parts_of_query(&self, end: &str, values: &[SqlValue<'_>], take: TakePart<'_>) -> Result<(), StoreError> {
+        let sql = format!("SELECT version, part, subject, body FROM change_part {end}");
         self.sql.query(&sql, values, &mut |row| take(part_place(row)?, row.text(3)?).map(|()| true))
     }
 
     /// The parts of some versions, in their order.
     pub fn parts(&self, after: u64, through: u64, take: TakePart<'_>) -> Result<(), StoreError> {
         let values = bind![self.key, after, through];
-        self.parts_where("version > ?2 AND version <= ?3 ORDER BY version, part", values, take)
+        let end = "WHERE partner = ?1 AND version > ?2 AND version <= ?3 ORDER BY version, part";
+        self.parts_of_query(end, values, take)
     }
 
     /// The parts of one version, in any order.
     pub fn parts_of(&self, version: u64, take: TakePart<'_>) -> Result<(), StoreError> {
-        self.parts_where("version = ?2", bind![self.key, version], take)
+        self.parts_of_query("WHERE partner = ?1 AND version = ?2", bind![self.key, version], take)
     }
 
     /// All parts of a subject, in any order.
     pub fn subject(&self, subject: i64, take: TakePart<'_>) -> Result<(), StoreError> {
-        self.parts_where("subject = ?2", bind![self.key, subject], take)
+        let end = format!("{} WHERE partner = ?1 AND subject = ?2", S::BY_SUBJECT);
+        self.parts_of_query(&end, bind![self.key, subject], take)
     }
 
     /// Which parts one version has, in any order.
@@ -104,9 +106,19 @@ impl<S: Sql> Shelf<S> {
         self.sql.all(sql, bind![self.key, version], part_place)
     }
 
-    pub fn body(&self, version: u64, part: i64) -> Result<Option<String>, StoreError> {
-        let sql = "SELECT body FROM change_part WHERE partner = ?1 AND version = ?2 AND part = ?3";
-        self.sql.first(sql, bind![self.key, version, part], |row| Ok(row.text(0)?.to_owned()))
+    /// The bodies of neighbours among the parts of one version.
+    pub fn bodies(
+        &self,
+        version: u64,
+        first: i64,
+        last: i64,
+        take: &mut dyn FnMut(i64, &str),
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT part, body FROM change_part WHERE partner = ?1 AND version = ?2 AND part BETWEEN ?3 AND ?4";
+        self.sql.query(sql, bind![self.key, version, first, last], &mut |row| {
+            take(row.int(0)?, row.text(1)?);
+            Ok(true)
+        })
     }
 
     /// The version at the end of a second; 0 before the first change. Times of a

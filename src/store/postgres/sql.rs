@@ -61,6 +61,7 @@ fn placed(sql: &str) -> String {
 impl Sql for PgSql<'_> {
     const SKIP_LOCKED: &'static str = "FOR UPDATE SKIP LOCKED";
     const FIND: &'static str = "strpos";
+    const BY_SUBJECT: &'static str = "";
 
     fn health(&self) -> &Health {
         &self.core.health

@@ -29,7 +29,7 @@ use crate::domain::{Actor, Choice, PartnerKey, Setting, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::outbound::{self, May};
 use crate::service::{Service, ServiceError, corrupt, token};
-use crate::store::{DocumentWalk, LogEntry, LoggedChange, WriteTarget};
+use crate::store::{DocumentWalk, LogEntry, WriteTarget};
 use crate::trace;
 
 /// After how many seconds of nothing but failures a webhook is switched off.
@@ -332,8 +332,9 @@ impl Service {
         if version > snapshot.version {
             return Ok(None);
         }
-        let change = self.store.list(key, version - 1, 1, 0, 0)?.pop().filter(|change| change.version == version);
-        Ok(front(about(snapshot, &change.ok_or_else(missing)?, self.hooks.now()), false))
+        let change = self.store.entries(key, version - 1, 1)?.pop().filter(|(found, _)| *found == version);
+        let (_, entry) = change.ok_or_else(missing)?;
+        Ok(front(about(snapshot, version, &entry, self.hooks.now()), false))
     }
 
     /// The first event that is not settled, and the version up to which no
@@ -364,26 +365,26 @@ impl Service {
                 break None;
             }
             let limit = if webhook.events.is_empty() { 1 } else { SCAN };
-            let list = self.store.list(key, passed, limit, 0, 0)?;
-            let last = list.last().map(|change| change.version);
-            let found = list
+            let entries = self.store.entries(key, passed, limit)?;
+            let last = entries.last().map(|(version, _)| *version);
+            let found = entries
                 .into_iter()
-                .find(|change| change.version <= snapshot.version && webhook.wants(change.entry.verb.as_str()));
+                .find(|(version, entry)| *version <= snapshot.version && webhook.wants(entry.verb.as_str()));
             match (found, last) {
-                (Some(change), _) => {
-                    passed = change.version - 1;
-                    break Some(change);
+                (Some((version, entry)), _) => {
+                    passed = version - 1;
+                    break Some((version, entry));
                 }
                 (None, Some(last)) => passed = last.min(snapshot.version),
                 (None, None) => break None,
             }
         };
-        if let Some(change) = change {
-            let place = change_delivery(change.version);
+        if let Some((version, entry)) = change {
+            let place = change_delivery(version);
             if waiting.is_none_or(|waiting| place < *waiting) {
                 let known: Option<Delivery> = stored(&place)?;
-                let (stored, version) = (known.is_some(), change.version);
-                let delivery = known.unwrap_or_else(|| about(snapshot, &change, self.hooks.now()));
+                let stored = known.is_some();
+                let delivery = known.unwrap_or_else(|| about(snapshot, version, &entry, self.hooks.now()));
                 return Ok((
                     Some(Front { place, delivery, stored, change: Some(version), held: false, scope: None }),
                     passed,
@@ -815,14 +816,14 @@ impl RecordedAttempt {
 }
 
 /// The delivery of a change that was not tried yet.
-fn about(snapshot: &Snapshot, change: &LoggedChange, now: Time) -> Delivery {
+fn about(snapshot: &Snapshot, version: u64, entry: &LogEntry, now: Time) -> Delivery {
     Delivery {
-        event: event::change_id(&snapshot.partner.auth_id, change.version, change.entry.at),
-        kind: change.entry.verb.to_string(),
-        at: change.entry.at,
-        version: change.version,
+        event: event::change_id(&snapshot.partner.auth_id, version, entry.at),
+        kind: entry.verb.to_string(),
+        at: entry.at,
+        version,
         state: DeliveryState::Pending,
-        source: EventSource::Change(change.version),
+        source: EventSource::Change(version),
         resend_of: None,
         created_at: now,
         attempts: Vec::new(),
