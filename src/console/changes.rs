@@ -27,7 +27,7 @@ use super::{ConsoleState, ItemPath, chooser, diff, pieces, show, unknown, verbs}
 use crate::domain::{AccountId, Actor, EntityChange, NumberChange, Time, Verb};
 use crate::inventory::Snapshot;
 use crate::service::background::jobs::Job;
-use crate::service::past::LoggedChange;
+use crate::service::past::{LogEntry, LoggedChange};
 use crate::service::verbs::undo;
 use crate::service::verbs::undo::{RefusedUndo, Undone};
 use crate::service::{Replica, Service, ServiceError, VerbOutcome, WriteOutcome};
@@ -218,8 +218,8 @@ impl WantedChanges {
         }
     }
 
-    fn lets_through(&self, listed: &LoggedChange) -> bool {
-        let actor = &listed.entry.actor;
+    fn lets_through(&self, entry: &LogEntry) -> bool {
+        let actor = &entry.actor;
         let by = match self.who.as_str() {
             "" => true,
             "user" => matches!(actor, Actor::User { .. }),
@@ -227,7 +227,7 @@ impl WantedChanges {
             "command" => matches!(actor, Actor::Command { .. }),
             who => actor.to_string() == who,
         };
-        by && self.verb.is_none_or(|verb| listed.entry.verb == verb)
+        by && self.verb.is_none_or(|verb| entry.verb == verb)
     }
 
     fn filtered(&self) -> bool {
@@ -347,23 +347,15 @@ fn verb_name(verb: Verb) -> String {
 /// breaks or enough is looked at. The version that is next, if any is left.
 fn back<E>(
     (low, high): (u64, u64),
-    read: impl Fn(u64, u64) -> Result<Vec<LoggedChange>, E>,
-    mut take: impl FnMut(LoggedChange) -> ControlFlow<()>,
+    read: impl Fn(u64, u64) -> Result<Vec<(u64, LogEntry)>, E>,
+    mut take: impl FnMut(u64, LogEntry) -> Result<ControlFlow<()>, E>,
 ) -> Result<Option<u64>, E> {
     let mut next = high;
     while next > low && high - next < LOOKED_AT_MAX {
         let after = next.saturating_sub(STEP).max(low);
-        let mut listed = read(after, next - after)?;
-        // Large entries come in shorter lists: those up to `next` are read first.
-        let mut step = next - after;
-        while step > 1 && listed.last().is_some_and(|last| last.version < next) {
-            step /= 2;
-            listed = read(next - step, step)?;
-        }
-        let after = next - step;
-        while let Some(one) = listed.pop() {
-            next = one.version - 1;
-            if take(one).is_break() {
+        for (version, entry) in read(after, next - after)?.into_iter().rev() {
+            next = version - 1;
+            if take(version, entry)?.is_break() {
                 return Ok(Some(next).filter(|next| *next > low));
             }
         }
@@ -390,30 +382,24 @@ fn look(visit: (&Replica, &Service, &Snapshot), wanted: &WantedChanges) -> Resul
     let high = wanted.through.map_or(Ok(snapshot.version), version_at)?.min(snapshot.version);
     let high = wanted.before.map_or(high, |before| high.min(before));
     let mut scan = CustomerScan { replica, snapshot, account: wanted.account.as_ref(), left: NUMBERS_LOOKED_AT_MAX };
-    let (mut found, mut failed, mut stopped): (Vec<FoundChange>, _, _) = (Vec::new(), None, None);
+    let (mut found, mut stopped): (Vec<FoundChange>, _) = (Vec::new(), None);
     let rest = back(
         (low, high),
-        |after, limit| replica.changes(snapshot, after, limit, 0, 1),
-        |listed| {
+        |after, limit| replica.entries(snapshot, after, limit),
+        |version, entry| {
             if scan.left == 0 {
-                stopped = Some(listed.version);
-                return ControlFlow::Break(());
+                stopped = Some(version);
+                return Ok(ControlFlow::Break(()));
             }
-            if wanted.lets_through(&listed) {
-                match scan.part(listed) {
-                    Ok(part) => part.into_iter().for_each(|part| add(&mut found, part, &wanted.seen)),
-                    Err(error) => {
-                        failed = Some(error);
-                        return ControlFlow::Break(());
-                    }
-                }
+            if wanted.lets_through(&entry)
+                && let Some(listed) = replica.changes(snapshot, version - 1, 1, 0, 1)?.pop()
+                && let Some(part) = scan.part(listed)?
+            {
+                add(&mut found, part, &wanted.seen);
             }
-            if found.len() == ROWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            Ok(if found.len() == ROWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         },
     )?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
     let ids = found.iter().filter_map(|one| one.job.clone());
     let jobs = ids.filter_map(|id| service.job(snapshot.key, &id).ok().map(|job| (id, job))).collect();
     Ok(ChangesLookup { found, jobs, rest: stopped.or(rest), high })
@@ -724,12 +710,10 @@ async fn show_change(
 mod tests {
     use super::*;
     use crate::domain::Time;
-    use crate::service::past::LogEntry;
 
-    fn listed(version: u64) -> LoggedChange {
+    fn entry(version: u64) -> (u64, LogEntry) {
         let at = Time::new(1_770_000_000).expect("a time");
-        let entry = LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None };
-        LoggedChange { version, entry, entities: Vec::new(), numbers: Vec::new(), total: 0 }
+        (version, LogEntry { at, actor: Actor::Server, request_id: None, verb: Verb::Assign, from: None })
     }
 
     /// The versions that a walk back finds, and where it goes on.
@@ -737,12 +721,12 @@ mod tests {
         let mut found = Vec::new();
         let rest = back(
             (low, high),
-            |after, limit| Ok::<_, ()>((after + 1..=after + limit).map(listed).collect()),
-            |one| {
-                if wanted(one.version) {
-                    found.push(one.version);
+            |after, limit| Ok::<_, ()>((after + 1..=after + limit).map(entry).collect()),
+            |version, _| {
+                if wanted(version) {
+                    found.push(version);
                 }
-                if found.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                Ok(if found.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             },
         );
         (found, rest.expect("no errors"))

@@ -26,7 +26,7 @@ use crate::domain::field::code;
 use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, State as Stored, Sum, entity};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Pattern, StatusCounts, Window};
-use crate::service::verbs::checks::findings;
+use crate::service::verbs::checks::page as page_of;
 use crate::service::verbs::entities::{EntityPatch, state_tag};
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
@@ -399,17 +399,37 @@ struct CustomerFinding {
     more: String,
 }
 
+/// What a check finds that nobody has acknowledged: how many findings, and the first numbers.
+struct FoundNumbers {
+    check: Check,
+    findings: u64,
+    first: Vec<E164>,
+}
+
+/// What the checks find. `idle` is not among them, as it is not unless it is asked for.
+fn found(snapshot: &crate::inventory::Snapshot, options: &CheckOptions, now: crate::domain::Time) -> Vec<FoundNumbers> {
+    let counts = page_of(snapshot, options, Some(false), now, (0, 0)).counts;
+    let found = counts.into_iter().filter(|(_, findings)| *findings > 0).map(|(check, findings)| {
+        let only = CheckOptions { checks: vec![check], ..options.clone() };
+        let first = page_of(snapshot, &only, Some(false), now, (0, FINDINGS_MAX)).rows;
+        FoundNumbers { check, findings, first: first.iter().filter_map(|seen| seen.finding.number).collect() }
+    });
+    found.collect()
+}
+
 impl CustomerFinding {
-    fn of(visit: &Visit, check: Check, numbers: &[E164]) -> CustomerFinding {
-        let named = numbers.iter().take(FINDINGS_MAX);
-        let more = numbers.len().saturating_sub(FINDINGS_MAX) as u64;
+    fn of(visit: &Visit, found: &FoundNumbers) -> CustomerFinding {
+        let FoundNumbers { check, findings, first } = found;
+        let check = *check;
+        // One that is about the customer has no number.
+        let more = if first.is_empty() { 0 } else { findings - first.len() as u64 };
         CustomerFinding {
             severity: check.severity().as_str(),
             id: check.as_str(),
             name: show::check_name(check),
             meaning: check.meaning(),
             action: check.action(),
-            numbers: named.map(|one| (visit.console.spaces.readable(*one), one.to_string())).collect(),
+            numbers: first.iter().map(|one| (visit.console.spaces.readable(*one), one.to_string())).collect(),
             more: if more > 0 { show::thousands(more) } else { String::new() },
         }
     }
@@ -486,16 +506,12 @@ async fn customer(
         let options = CheckOptions { account: Some(of.clone()), ..CheckOptions::default() };
         let counts = asked.counts(now).get(at).copied().unwrap_or_default();
         let rental = asked.rental().into_iter().nth(at).unwrap_or_default();
-        (counts, rental, reserved_for(&asked, &of, now), findings(&asked, &options, Some(false), now))
+        (counts, rental, reserved_for(&asked, &of, now), found(&asked, &options, now))
     })
     .await?;
     let filter = Filter { account: Some(id.into()), ..Filter::default() };
     let held = snapshot.select(&filter, Order::default(), Window::Page { skip: 0, rows: NUMBERS_MAX }, now);
     let rows = numbers::rows(&visit, &held.rows, false);
-    let mut by_check: BTreeMap<Check, Vec<E164>> = BTreeMap::new();
-    for seen in &found {
-        by_check.entry(seen.finding.check).or_default().extend(seen.finding.number);
-    }
     frame.title = account.name.to_string();
     let (pick, told) = pick(&visit, form, &open.wrongs, true);
     frame.error = frame.error.take().or(told);
@@ -515,7 +531,7 @@ async fn customer(
         releases,
         releases_text: show::count(releases, "number", "numbers"),
         amounts: amounts(&rental),
-        findings: by_check.iter().map(|(&check, numbers)| CustomerFinding::of(&visit, check, numbers)).collect(),
+        findings: found.iter().map(|found| CustomerFinding::of(&visit, found)).collect(),
         query: query_value(&line_of(id)),
         numbers: held.total,
         numbers_text: show::count(held.total, "number", "numbers"),

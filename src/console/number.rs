@@ -16,7 +16,7 @@ use super::{ConsoleState, ItemPath, StepPath, diff, pieces, show};
 use crate::checks::Check;
 use crate::domain::{Actor, E164, NumberChange, State as Stored, Status, spelling};
 use crate::inventory::names::NamedKind;
-use crate::inventory::{Filter, NumberRef, Order, Window};
+use crate::inventory::{Filter, NumberRef, Order};
 use crate::routing::{Case, Explained, VerdictLine};
 use crate::service::replica::refusals::RefusalCount;
 use crate::service::{ServiceError, WriteOutcome};
@@ -404,8 +404,8 @@ fn fields(visit: &Visit, verb: &'static str, row: NumberRef<'_>, open: Option<&O
         && row.account().is_some_and(|account| {
             let account = Some(account.auth_id.as_str().into());
             let filter = Filter { account, status: Some(Status::Active), ..Filter::default() };
-            let window = Window::Page { skip: 0, rows: 0 };
-            row.snapshot().select(&filter, Order::default(), window, visit.clock.now).total == 1
+            let mut active = row.snapshot().walk(filter, Order::default(), None, visit.clock.now);
+            active.next(row.snapshot(), 2).len() == 1
         });
     let renews = verb == "renew";
     let now = match row.expires_at().filter(|_| renews) {

@@ -52,6 +52,13 @@ impl Replica {
         Ok(past)
     }
 
+    /// The entries of a partner's changes after a version and up to the snapshot's, oldest
+    /// first, at most `limit`.
+    pub fn entries(&self, of: &Snapshot, after: u64, limit: u64) -> Result<Vec<(u64, LogEntry)>, ServiceError> {
+        let limit = limit.min(of.version.saturating_sub(after));
+        Ok(self.store().entries(of.key, after, limit as usize)?)
+    }
+
     /// A partner's changes after a version and up to the snapshot's, oldest
     /// first, at most `limit`, each with `numbers` of its numbers from the one
     /// at `skip`.

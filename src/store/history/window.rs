@@ -37,14 +37,21 @@ struct ChangeSize {
     /// been put twice.
     split: HashMap<u64, u64>,
     total: u64,
+    /// The bodies of all parts, of a change that is not large.
+    bodies: HashMap<i64, String>,
 }
 
 impl ChangeSize {
     fn read<S: Sql>(shelf: &Shelf<S>, version: u64) -> Result<ChangeSize, StoreError> {
         let mut parts: Vec<PartSize> = Vec::new();
+        let mut bodies = HashMap::new();
         shelf.parts_of(version, &mut |at, body| {
             let skimmed = Skimmed::read(body)?;
             parts.push(PartSize { group: skimmed.group(), part: at.part, numbers: skimmed.count() });
+            match parts.len() < LARGE_PARTS {
+                true => drop(bodies.insert(at.part, body.to_owned())),
+                false => bodies.clear(),
+            }
             Ok(())
         })?;
         parts.sort_unstable();
@@ -55,7 +62,7 @@ impl ChangeSize {
             }
             total += split.get(&parts[0].group).copied().unwrap_or(parts[0].numbers);
         }
-        Ok(ChangeSize { parts, split, total })
+        Ok(ChangeSize { parts, split, total, bodies })
     }
 
     /// The numbers from the one at `skip` on, at most `limit`.
@@ -67,7 +74,11 @@ impl ChangeSize {
         limit: usize,
     ) -> Result<Vec<NumberChange>, StoreError> {
         let (wanted, mut skip) = self.groups(skip, limit);
-        let bodies = bodies(shelf, version, wanted.iter().copied().flatten())?;
+        let read = match self.bodies.is_empty() {
+            true => bodies(shelf, version, wanted.iter().copied().flatten().map(|of| of.part))?,
+            false => HashMap::new(),
+        };
+        let bodies = if self.bodies.is_empty() { &read } else { &self.bodies };
         let part = |of: &PartSize| Skimmed::read(&bodies[&of.part]);
         let mut shown = Vec::new();
         for group in wanted {
@@ -108,12 +119,12 @@ impl ChangeSize {
 }
 
 /// The bodies of parts; those that are neighbours are asked for together.
-fn bodies<'p, S: Sql>(
+pub(super) fn bodies<S: Sql>(
     shelf: &Shelf<S>,
     version: u64,
-    parts: impl Iterator<Item = &'p PartSize>,
+    parts: impl Iterator<Item = i64>,
 ) -> Result<HashMap<i64, String>, StoreError> {
-    let mut parts: Vec<i64> = parts.map(|of| of.part).collect();
+    let mut parts: Vec<i64> = parts.collect();
     parts.sort_unstable();
     let mut bodies = HashMap::with_capacity(parts.len());
     for span in parts.chunk_by(|a, b| a + 1 == *b) {
@@ -122,7 +133,7 @@ fn bodies<'p, S: Sql>(
         })?;
     }
     match parts.iter().find(|part| !bodies.contains_key(part)) {
-        Some(part) => Err(gone(version, *part)),
+        Some(part) => Err(corrupt(format!("part {part} of version {version} is gone"))),
         None => Ok(bodies),
     }
 }
@@ -183,21 +194,10 @@ impl LargeChanges {
 /// How many numbers several parts have together.
 fn distinct<S: Sql>(shelf: &Shelf<S>, version: u64, parts: &[PartSize]) -> Result<u64, StoreError> {
     let mut digits: Vec<u64> = Vec::new();
-    for body in bodies(shelf, version, parts.iter())?.values() {
+    for body in bodies(shelf, version, parts.iter().map(|of| of.part))?.values() {
         digits.extend(Skimmed::read(body)?.digits());
     }
     digits.sort_unstable();
     digits.dedup();
     Ok(digits.len() as u64)
-}
-
-/// The body of a part that must be there.
-pub(super) fn body<S: Sql>(shelf: &Shelf<S>, version: u64, part: i64) -> Result<String, StoreError> {
-    let mut found = None;
-    shelf.bodies(version, part, part, &mut |_, body| found = Some(body.to_owned()))?;
-    found.ok_or_else(|| gone(version, part))
-}
-
-fn gone(version: u64, part: i64) -> StoreError {
-    corrupt(format!("part {part} of version {version} is gone"))
 }
