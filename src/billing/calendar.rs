@@ -288,7 +288,8 @@ impl Period {
     /// where the month is too short. Always asked of the anchor itself, so a
     /// short month moves one beginning and none after it.
     pub fn anniversary(&self, anchor: u8) -> usize {
-        let place = self.days.partition_point(|(day, _)| day.of_month() < anchor);
+        let anchored = self.month.first.plus(i32::from(anchor) - 1);
+        let place = self.days.partition_point(|(day, _)| *day < anchored);
         place.min(self.days.len() - 1)
     }
 }

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::upstream::Upstream;
 use super::{CliError, Global, Outcome, only_partner, output};
@@ -86,9 +85,15 @@ pub(super) fn parse_span(text: &str) -> Result<i64, String> {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct CheckReport {
-    data: Vec<Value>,
+struct CheckReport<'a> {
+    #[serde(serialize_with = "one_by_one")]
+    data: &'a [ReportedFinding],
     meta: CheckMeta,
+}
+
+/// Makes each row when it is written: a million of them together take gigabytes.
+fn one_by_one<S: serde::Serializer>(found: &[ReportedFinding], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(found.iter().map(shown))
 }
 
 #[derive(Serialize)]
@@ -155,11 +160,10 @@ impl CheckCommand {
             suspended.for_each(|seen| seen.finding.since = None);
         }
         if global.json {
-            let rows: Vec<_> = found.iter().map(shown).collect();
             let unseen: Vec<&str> = unseen.iter().map(|check| check.as_str()).collect();
             let saves_monthly = self.checks.contains(&Kind::Idle).then(|| saves(&snapshot, &found));
             let meta = CheckMeta { total: found.len(), saves_monthly, remark, unseen };
-            output::json(&CheckReport { data: rows, meta })?;
+            output::json(&CheckReport { data: &found, meta })?;
         } else if self.format == CheckFormat::Csv {
             csv(&found, CsvCells::raw(self.raw))?;
         } else if found.is_empty() {
