@@ -564,6 +564,17 @@ async fn unread_body_that_may_not_come_is_answered_with_the_end_of_the_connectio
     }
 }
 
+#[tokio::test]
+async fn refused_request_ends_at_once_whatever_of_its_body_has_come() {
+    let server = start(LIMITS).await;
+    for body in ["", "ab", "abc"] {
+        let asked = Instant::now();
+        let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 3\r\n\r\n{body}");
+        check_envelope(&server.ask(&request).await, 400, "BAD_REQUEST");
+        assert!(asked.elapsed() < LIMITS.body_timeout, "{body:?}: the connection waited for the body");
+    }
+}
+
 // A service that fails.
 
 #[tokio::test]

@@ -20,13 +20,13 @@ use super::search::did_you_mean;
 use super::sign_in::blocking;
 use super::verbs::{self, Choices, VerbFields};
 use super::{ConsoleState, ItemPath, StepPath, diff, numbers, show};
-use crate::checks::{Check, CheckOptions};
+use crate::checks::CheckOptions;
 use crate::domain::action::Assignment;
 use crate::domain::field::code;
 use crate::domain::{Account, AccountId, Action, Currency, E164, FieldError, State as Stored, Sum, entity};
 use crate::inventory::names::NamedKind;
 use crate::inventory::{Filter, Order, Pattern, StatusCounts, Window};
-use crate::service::verbs::checks::page as page_of;
+use crate::service::verbs::checks::{OpenFindings, open_by_check};
 use crate::service::verbs::entities::{EntityPatch, state_tag};
 use crate::service::verbs::numbers::Expected;
 use crate::service::{ServiceError, WriteOutcome, token};
@@ -399,37 +399,20 @@ struct CustomerFinding {
     more: String,
 }
 
-/// What a check finds that nobody has acknowledged: how many findings, and the first numbers.
-struct FoundNumbers {
-    check: Check,
-    findings: u64,
-    first: Vec<E164>,
-}
-
-/// What the checks find. `idle` is not among them, as it is not unless it is asked for.
-fn found(snapshot: &crate::inventory::Snapshot, options: &CheckOptions, now: crate::domain::Time) -> Vec<FoundNumbers> {
-    let counts = page_of(snapshot, options, Some(false), now, (0, 0)).counts;
-    let found = counts.into_iter().filter(|(_, findings)| *findings > 0).map(|(check, findings)| {
-        let only = CheckOptions { checks: vec![check], ..options.clone() };
-        let first = page_of(snapshot, &only, Some(false), now, (0, FINDINGS_MAX)).rows;
-        FoundNumbers { check, findings, first: first.iter().filter_map(|seen| seen.finding.number).collect() }
-    });
-    found.collect()
-}
-
 impl CustomerFinding {
-    fn of(visit: &Visit, found: &FoundNumbers) -> CustomerFinding {
-        let FoundNumbers { check, findings, first } = found;
+    fn of(visit: &Visit, found: &OpenFindings) -> CustomerFinding {
+        let OpenFindings { check, total, first } = found;
         let check = *check;
         // One that is about the customer has no number.
-        let more = if first.is_empty() { 0 } else { findings - first.len() as u64 };
+        let numbers: Vec<E164> = first.iter().filter_map(|finding| finding.number).collect();
+        let more = if numbers.is_empty() { 0 } else { total - numbers.len() as u64 };
         CustomerFinding {
             severity: check.severity().as_str(),
             id: check.as_str(),
             name: show::check_name(check),
             meaning: check.meaning(),
             action: check.action(),
-            numbers: first.iter().map(|one| (visit.console.spaces.readable(*one), one.to_string())).collect(),
+            numbers: numbers.iter().map(|one| (visit.console.spaces.readable(*one), one.to_string())).collect(),
             more: if more > 0 { show::thousands(more) } else { String::new() },
         }
     }
@@ -506,7 +489,7 @@ async fn customer(
         let options = CheckOptions { account: Some(of.clone()), ..CheckOptions::default() };
         let counts = asked.counts(now).get(at).copied().unwrap_or_default();
         let rental = asked.rental().into_iter().nth(at).unwrap_or_default();
-        (counts, rental, reserved_for(&asked, &of, now), found(&asked, &options, now))
+        (counts, rental, reserved_for(&asked, &of, now), open_by_check(&asked, &options, now, FINDINGS_MAX))
     })
     .await?;
     let filter = Filter { account: Some(id.into()), ..Filter::default() };

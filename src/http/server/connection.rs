@@ -298,9 +298,9 @@ async fn answer_to(
         parts.headers = transport::last_headers(parts.headers, body.len());
         Response::from_parts(parts, Body::from(body))
     });
-    if !answer.headers().contains_key(header::CONNECTION) {
-        progress.pass_rest().await;
-    }
+    // Of a connection that ends, nobody waits for more.
+    let goes_on = !answer.headers().contains_key(header::CONNECTION);
+    progress.pass_rest(goes_on).await;
     if progress.body_is_unread() {
         answer.headers_mut().insert(header::CONNECTION, transport::CLOSE);
     }

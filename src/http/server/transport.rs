@@ -154,7 +154,8 @@ impl ConnectionProgress {
 
     /// Waits for the rest of a small body that nobody wanted. Many clients send it in a packet
     /// of its own: hyper would not find it yet, and close the connection without having said so.
-    pub(super) async fn pass_rest(&self) {
+    /// Without `wait` it is given up at once.
+    pub(super) async fn pass_rest(&self, wait: bool) {
         let request = self.requests();
         if self.body_of() != Some(request) {
             return;
@@ -162,7 +163,7 @@ impl ConnectionProgress {
         let Some(mut rest) = self.rest.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let passed = poll_fn(|cx| {
             loop {
-                if self.body_is_late() {
+                if !wait || self.body_is_late() {
                     return Poll::Ready(false);
                 }
                 match ready!(Pin::new(&mut rest).poll_frame(cx)) {

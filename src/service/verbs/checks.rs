@@ -103,6 +103,28 @@ fn without(mut counts: BTreeMap<Check, u64>, some: &[ReportedFinding]) -> BTreeM
     counts
 }
 
+/// What a check finds that nobody has acknowledged: how many findings, and the first of them.
+pub struct OpenFindings {
+    pub check: Check,
+    pub total: u64,
+    pub first: Vec<Finding>,
+}
+
+/// The open findings of each check that has some, with the first `first` of each.
+pub fn open_by_check(snapshot: &Snapshot, options: &CheckOptions, now: Time, first: usize) -> Vec<OpenFindings> {
+    let found = checks::find(snapshot, options, now);
+    let set_aside = set_aside(snapshot, &found, now);
+    let open = |finding: &Finding| set_aside.iter().all(|seen| seen.finding != *finding);
+    let counts = without(found.counts(), &set_aside);
+    let mut before = 0;
+    let by_check = found.counts().into_iter().map(|(check, all)| {
+        let of_check = found.iter(before).take(all as usize);
+        before += all;
+        OpenFindings { check, total: counts[&check], first: of_check.filter(open).take(first).collect() }
+    });
+    by_check.filter(|open| open.total > 0).collect()
+}
+
 /// Whether there is a finding with an id.
 pub fn is_found(snapshot: &Snapshot, options: &CheckOptions, id: &str, now: Time) -> bool {
     checks::find(snapshot, options, now).iter(0).any(|finding| finding.id() == id)
