@@ -1142,7 +1142,7 @@ impl NumberWalk {
             return numbers.into_iter().filter_map(|number| snapshot.get(number, self.now)).collect();
         }
         let mut seeker = snapshot.rows.seeker();
-        let row = |number: E164| seeker.find(number.digits()).map(|(leaf, row)| snapshot.show(leaf.row(row), self.now));
+        let row = |number: E164| seeker.row(number.digits()).map(|row| snapshot.show(row, self.now));
         numbers.into_iter().filter_map(row).collect()
     }
 

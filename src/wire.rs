@@ -9,7 +9,8 @@
 //! Most of a row is said by thousands of others, so a [`RowWriter`] renders it
 //! once for each [`RenderKind`] and then copies. The text is kept beside the snapshot
 //! whose names it shows and goes with it, and in a snapshot no name changes: it
-//! cannot be stale.
+//! cannot be stale. Of a row that follows another of its kind only what differs is
+//! written, in place.
 //!
 //! # The second dialect
 //!
@@ -32,6 +33,7 @@
 //!   An expiry is not a billing date, and this shape has no place for it.
 //! - `source` is `rollcall`.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 pub mod costs;
@@ -328,6 +330,7 @@ impl Column {
     }
 }
 
+#[derive(PartialEq)]
 enum CellValue<'a> {
     Null,
     Text(&'a str),
@@ -450,11 +453,21 @@ pub struct RowWriter<'a> {
     snapshot: &'a Snapshot,
     form: TextForm,
     columns: &'static [Column],
-    /// The kind of the last row and its text.
-    last: Option<(RenderKind, FoundText<'a>)>,
-    /// The last time that stood in each gap, and its text: what was assigned
-    /// together has one.
-    times: Vec<Option<(Time, [u8; time::TEXT_BYTES])>>,
+    /// The kind of the last row.
+    kind: Option<RenderKind>,
+    /// Its text.
+    text: Vec<u8>,
+    /// Where what is the row's own stands in it.
+    gaps: Vec<RowGap<'a>>,
+    /// For a value that takes another's place.
+    scratch: Vec<u8>,
+}
+
+/// A value that is a row's own, and the part of the row's text that says it.
+struct RowGap<'a> {
+    column: Column,
+    value: CellValue<'a>,
+    at: Range<usize>,
 }
 
 /// What rows of a kind say, but for the values that are a row's own.
@@ -472,42 +485,67 @@ enum FoundText<'a> {
 
 impl<'a> RowWriter<'a> {
     pub fn new(snapshot: &'a Snapshot, form: TextForm, columns: &'static [Column]) -> RowWriter<'a> {
-        RowWriter { snapshot, form, columns, last: None, times: Vec::new() }
+        RowWriter { snapshot, form, columns, kind: None, text: Vec::new(), gaps: Vec::new(), scratch: Vec::new() }
     }
 
     /// Writes a row of the writer's snapshot.
     pub fn row(&mut self, out: &mut Vec<u8>, row: NumberRef<'a>) {
         assert!(row.is_of(self.snapshot), "a row is written from its own snapshot");
         let kind = row.kind();
-        if self.last.as_ref().is_none_or(|(last, _)| *last != kind) {
-            self.last = Some((kind, self.find(row, kind)));
+        if self.kind != Some(kind) || !self.amend(row) {
+            self.compose(row, kind);
         }
-        let Some((_, text)) = &self.last else { unreachable!("set above") };
-        let text = match text {
+        out.extend_from_slice(&self.text);
+    }
+
+    /// Makes the last row's text that of a row of its kind, of which little more than
+    /// the number differs most often; false where a value takes more or less room.
+    fn amend(&mut self, row: NumberRef<'a>) -> bool {
+        for gap in &mut self.gaps {
+            let value = gap.column.value(row);
+            if gap.value == value {
+                continue;
+            }
+            self.scratch.clear();
+            self.form.value(&mut self.scratch, &value);
+            if self.scratch.len() != gap.at.len() {
+                return false;
+            }
+            self.text[gap.at.clone()].copy_from_slice(&self.scratch);
+            gap.value = value;
+        }
+        true
+    }
+
+    /// The text of a row out of that of its kind. Rows of all kinds have the same gaps,
+    /// and what stands in one is copied where the last row said it too.
+    fn compose(&mut self, row: NumberRef<'a>, kind: RenderKind) {
+        let found = self.find(row, kind);
+        let of_kind = match &found {
             FoundText::Kept(text) => text,
             FoundText::Own(text) => text,
         };
-        self.times.resize(text.gaps.len(), None);
+        std::mem::swap(&mut self.text, &mut self.scratch);
+        let (text, before) = (&mut self.text, &self.scratch);
+        text.clear();
+        text.reserve(ROW_BYTES);
         let mut from = 0;
-        for (&(to, column), last) in text.gaps.iter().zip(&mut self.times) {
-            out.extend_from_slice(&text.bytes[from..to]);
+        for (place, &(to, column)) in of_kind.gaps.iter().enumerate() {
+            text.extend_from_slice(&of_kind.bytes[from..to]);
             from = to;
-            match column.value(row) {
-                CellValue::Time(time) => {
-                    let (_, text) = match last {
-                        Some(same) if same.0 == time => same,
-                        last => {
-                            let mut text = [0; time::TEXT_BYTES];
-                            time.ascii(&mut text);
-                            last.insert((time, text))
-                        }
-                    };
-                    self.form.plain(out, text);
-                }
-                value => self.form.value(out, &value),
+            let (begin, value) = (text.len(), column.value(row));
+            match self.gaps.get(place) {
+                Some(gap) if gap.value == value => text.extend_from_slice(&before[gap.at.clone()]),
+                _ => self.form.value(text, &value),
+            }
+            let gap = RowGap { column, value, at: begin..text.len() };
+            match self.gaps.get_mut(place) {
+                Some(last) => *last = gap,
+                None => self.gaps.push(gap),
             }
         }
-        out.extend_from_slice(&text.bytes[from..]);
+        text.extend_from_slice(&of_kind.bytes[from..]);
+        self.kind = Some(kind);
     }
 
     /// The text of a kind: what is kept of it, or rendered where its place is
@@ -660,18 +698,8 @@ pub fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 /// A whole number in decimal digits.
-pub fn whole(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+pub fn whole(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 #[cfg(test)]

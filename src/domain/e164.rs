@@ -47,16 +47,11 @@ impl E164 {
 
     /// The same, as bytes.
     pub fn ascii(self, buffer: &mut [u8; TEXT_MAX]) -> &[u8] {
-        let mut start = TEXT_MAX;
-        let mut rest = self.0;
-        while rest > 0 {
-            start -= 1;
-            buffer[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        start -= 1;
-        buffer[start] = b'+';
-        &buffer[start..]
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(self.0).as_bytes();
+        buffer[0] = b'+';
+        buffer[1..=digits.len()].copy_from_slice(digits);
+        &buffer[..=digits.len()]
     }
 }
 

@@ -9,10 +9,13 @@
 //!   pulled piece by piece (`http::pull`).
 //! - A queue is bounded in time: work that finds no place is refused with a 503
 //!   and `Retry-After`.
+//! - What a page asks for is done on the page's own thread, in a place of its kind:
+//!   waking another thread costs more than most such work.
 //!
 //! Deliberately absent: the work itself.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -112,11 +115,19 @@ pub fn page<T: Send + 'static>(
     boxed_page(Box::pin(page))
 }
 
+tokio::task_local! {
+    /// Set while a page is made: its thread may wait, and serves nobody else.
+    static ON_PAGE: ();
+}
+
 /// Boxed, so that the machinery of a task is compiled for each kind of result and not
 /// for each of two hundred callers.
 async fn boxed<T: Send + 'static>(pool: &'static WorkPool, work: Box<dyn FnOnce() -> T + Send>) -> Result<T, NotDone> {
     let place = tokio::time::timeout(pool.patience, pool.places.acquire()).await;
     let place = place.map_err(|_| NotDone::Busy)?.map_err(|_| NotDone::Busy)?;
+    if ON_PAGE.try_with(|()| ()).is_ok() {
+        return catch_unwind(AssertUnwindSafe(work)).map_err(|_| NotDone::Panicked);
+    }
     let trace = trace::carry();
     let done = tokio::task::spawn_blocking(move || {
         let done = trace.within(work);
@@ -129,7 +140,7 @@ async fn boxed<T: Send + 'static>(pool: &'static WorkPool, work: Box<dyn FnOnce(
 
 async fn boxed_page<T: Send + 'static>(page: BoxFuture<'static, T>) -> Result<T, NotDone> {
     let runtime = Handle::current();
-    boxed(&PAGES, Box::new(move || runtime.block_on(page))).await
+    boxed(&PAGES, Box::new(move || runtime.block_on(ON_PAGE.scope((), page)))).await
 }
 
 #[cfg(test)]
@@ -150,5 +161,27 @@ mod tests {
         first.await.expect("joins").expect("is done").expect_err("the sender is gone");
         assert_eq!(work(&SMALL, || 2).await, Ok(2));
         assert_eq!(work(&SMALL, || panic!("on purpose")).await.map(|()| 0), Err(NotDone::Panicked));
+    }
+
+    #[tokio::test]
+    async fn a_page_works_on_its_own_thread_in_places_of_the_kind() {
+        static ONE: WorkPool = WorkPool::new(1, Duration::from_millis(20));
+        let here = || std::thread::current().id();
+        let serving = here();
+        let made = page(async move {
+            let (page, worked) = (here(), work(&ONE, here).await.expect("is done"));
+            let free = work(&ONE, || ONE.places.available_permits()).await;
+            let broken = work(&ONE, || panic!("on purpose")).await.map(|()| 0);
+            let taken = ONE.places.acquire().await.expect("given back");
+            let full = work(&ONE, || 1).await;
+            drop(taken);
+            (page, worked, free, broken, full)
+        });
+        let (page, worked, free, broken, full) = made.await.expect("a page");
+        assert_ne!(page, serving);
+        assert_eq!(worked, page);
+        assert_eq!(free, Ok(0), "a place is taken");
+        assert_eq!(broken, Err(NotDone::Panicked));
+        assert_eq!(full, Err(NotDone::Busy));
     }
 }

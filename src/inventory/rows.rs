@@ -639,8 +639,29 @@ impl Leaf {
     }
 
     pub(super) fn find(&self, number: u64) -> Option<usize> {
-        let row = self.rank(number);
-        (row < self.len() && self.number(row) == number).then_some(row)
+        let (first, rows) = self.run_with(number)?;
+        Some(rows.start + (number - first) as usize)
+    }
+
+    /// The run of numbers that a number is in: its first, and its rows.
+    fn run_with(&self, number: u64) -> Option<(u64, Range<usize>)> {
+        let distance = number.checked_sub(self.first)?;
+        let (first, rows) = match &self.numbers {
+            LeafNumbers::Run => (0, 0..self.len()),
+            LeafNumbers::Runs { numbers, rows } => {
+                let run = numbers.below(distance + 1) - 1;
+                let end = rows.get(run + 1).map_or(self.len(), |&next| usize::from(next));
+                (numbers.at(run), usize::from(rows[run])..end)
+            }
+            LeafNumbers::Each(distances) => {
+                let row = distances.below(distance);
+                if row == self.len() {
+                    return None;
+                }
+                (distances.at(row), row..row + 1)
+            }
+        };
+        (distance.wrapping_sub(first) < rows.len() as u64).then_some((self.first + first, rows))
     }
 
     pub(super) fn row(&self, row: usize) -> UnpackedRow {
@@ -873,8 +894,8 @@ impl RowStore {
         self.before[at] + chunk.before[leaf] + chunk.leaves[leaf].rank(number + 1)
     }
 
-    /// The rows from the one with this rank on.
-    pub(super) fn slice(&self, rank: usize, count: usize) -> Vec<UnpackedRow> {
+    /// The numbers from the one with this rank on.
+    pub(super) fn slice(&self, rank: usize, count: usize) -> Vec<u64> {
         let mut out = Vec::with_capacity(count.min(self.len.saturating_sub(rank)));
         if rank >= self.len || count == 0 {
             return out;
@@ -886,7 +907,7 @@ impl RowStore {
         while let Some(leaves) = self.chunks.get(chunk).map(|chunk| &chunk.leaves) {
             let here = &leaves[leaf];
             let end = from.saturating_add(count - out.len()).min(here.len());
-            out.extend((from..end).map(|row| here.row(row)));
+            here.list(from..end, &mut out);
             if out.len() == count {
                 break;
             }
@@ -900,7 +921,7 @@ impl RowStore {
 
     /// A cursor for look-ups in ascending order.
     pub(super) fn seeker(&self) -> Seeker<'_> {
-        Seeker { rows: self, chunk: 0, leaf: 0, next: 0 }
+        Seeker { rows: self, chunk: 0, leaf: 0, run: None, stretch: None }
     }
 
     /// The rows with some put in, replaced or taken out: edits ascend and do not
@@ -1099,22 +1120,52 @@ impl RowStoreBuilder {
     }
 }
 
-/// Looks numbers up in ascending order, remembering where it is.
+/// Looks numbers up in ascending order, remembering where it is: neighbours are often
+/// asked for, and often say the same.
 pub(super) struct Seeker<'a> {
     rows: &'a RowStore,
     chunk: usize,
     leaf: usize,
-    /// The row after the one found last: neighbours are often asked for.
-    next: usize,
+    /// The run of numbers with the one found last: its leaf, first number and rows.
+    run: Option<(&'a Leaf, u64, Range<usize>)>,
+    /// The stretch unpacked last: its leaf, its rows and what they say.
+    stretch: Option<(&'a Leaf, Range<usize>, UnpackedRow)>,
 }
 
 impl<'a> Seeker<'a> {
     pub(super) fn find(&mut self, number: u64) -> Option<(&'a Leaf, usize)> {
+        if let Some((leaf, first, rows)) = &self.run {
+            let (leaf, into, next) = (*leaf, number.wrapping_sub(*first), rows.end);
+            if into < rows.len() as u64 {
+                return Some((leaf, rows.start + into as usize));
+            }
+            // Where numbers are in no runs, it is often that of the next row.
+            let runless = matches!(leaf.numbers, LeafNumbers::Each(_));
+            if runless && next < leaf.len() && leaf.number(next) == number {
+                self.run = Some((leaf, number, next..next + 1));
+                return Some((leaf, next));
+            }
+        }
         let leaf = self.leaf_from(number)?;
-        let is_next = self.next < leaf.len() && leaf.number(self.next) == number;
-        let row = if is_next { self.next } else { leaf.find(number)? };
-        self.next = row + 1;
+        let (first, rows) = leaf.run_with(number)?;
+        let row = rows.start + (number - first) as usize;
+        self.run = Some((leaf, first, rows));
         Some((leaf, row))
+    }
+
+    /// What the row of a number says.
+    pub(super) fn row(&mut self, number: u64) -> Option<UnpackedRow> {
+        let (leaf, row) = self.find(number)?;
+        let said = match &self.stretch {
+            Some((of, rows, said)) if std::ptr::eq(*of, leaf) && rows.contains(&row) => *said,
+            _ => {
+                let stretch = leaf.stretch(row);
+                let said = leaf.values(stretch);
+                self.stretch = Some((leaf, leaf.rows_of(stretch), said));
+                said
+            }
+        };
+        Some(UnpackedRow { number: E164::new(number)?, ..said })
     }
 
     /// The numbers from `first` to `last` that there are, as runs, added to a list.

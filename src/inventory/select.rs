@@ -684,13 +684,9 @@ pub(super) fn select<'a>(
         Window::After { .. } | Window::Page { .. } => None,
     };
     let mut seeker = snapshot.rows.seeker();
-    let row = |&number: &u64| seeker.find(number).map(|(leaf, row)| snapshot.show(leaf.row(row), now));
-    Selection {
-        total: found.total,
-        start: found.start,
-        rows: found.numbers.iter().filter_map(row).collect(),
-        before: before.and_then(E164::new),
-    }
+    let mut rows = Vec::with_capacity(found.numbers.len());
+    rows.extend(found.numbers.iter().filter_map(|&number| seeker.row(number)).map(|row| snapshot.show(row, now)));
+    Selection { total: found.total, start: found.start, rows, before: before.and_then(E164::new) }
 }
 
 /// A page as numbers.
@@ -727,9 +723,7 @@ impl RankedIn<'_> {
 
     fn slice(self, rank: usize, count: usize) -> Vec<u64> {
         match self {
-            RankedIn::Rows(snapshot) => {
-                snapshot.rows.slice(rank, count).iter().map(|row| row.number.digits()).collect()
-            }
+            RankedIn::Rows(snapshot) => snapshot.rows.slice(rank, count),
             RankedIn::Set(set) => set.slice(rank, count),
         }
     }

@@ -416,6 +416,18 @@ fn check_text(snapshot: &Snapshot, model: &Model, now: Time) {
         *cost = serde_json::json!(cost.as_f64());
         assert_eq!(written, expected);
     }
+    // In every shape and form, the row before leaves nothing behind.
+    for columns in [wire::CUSTOMER, wire::GLOBAL, wire::EXPORT, wire::ITEMS] {
+        for form in [TextForm::Json, TextForm::Csv, TextForm::Spreadsheet] {
+            let mut writer = RowWriter::new(snapshot, form, columns);
+            for row in snapshot.iter(now) {
+                let (mut after_others, mut alone) = (Vec::new(), Vec::new());
+                writer.row(&mut after_others, row);
+                RowWriter::new(snapshot, form, columns).row(&mut alone, row);
+                assert_eq!(String::from_utf8(after_others), String::from_utf8(alone));
+            }
+        }
+    }
 }
 
 /// A number, and what the clock alone can change of it.

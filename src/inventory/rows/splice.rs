@@ -439,7 +439,14 @@ mod tests {
                 }
             }
             prop_assert_eq!(store.len(), model.len());
-            prop_assert!(store.slice(0, usize::MAX).iter().eq(model.values()));
+            let mut seeker = store.seeker();
+            let rows = store.slice(0, usize::MAX).into_iter().map(|number| seeker.row(number));
+            prop_assert!(rows.eq(model.values().map(|row| Some(*row))));
+            // Of numbers that are not all neighbours, there or not.
+            let mut seeker = store.seeker();
+            for number in (BASE..BASE + 3_000).step_by(5) {
+                prop_assert_eq!(seeker.row(number), model.get(&number).copied());
+            }
             for leaf in store.leaves() {
                 let rows: Vec<UnpackedRow> = (0..leaf.len()).map(|at| leaf.row(at)).collect();
                 prop_assert_eq!((leaf.first, leaf.last), (rows[0].number.digits(), rows[rows.len() - 1].number.digits()));
